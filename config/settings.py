@@ -1,0 +1,260 @@
+"""Every setting of the node: one frozen model per group, read once at start from one TOML file and passed down.
+
+Nobody reads the environment or a file below `node.cli`. An unknown key, a wrong type or a value out of range is a
+`SettingsError` with one line that names the key and the remedy. `config/defaults.toml` shows every default; a test keeps
+it equal to this module.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+MAX_AE_TITLE = 16
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used. The message is one line: which key, what is wrong, what to write instead."""
+
+
+def _ae_title(value: str) -> str:
+    """PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire, no backslash or control character."""
+    if not 0 < len(value.strip()) <= MAX_AE_TITLE or "\\" in value or not value.isascii() or not value.isprintable():
+        msg = "an AE title has 1 to 16 printable ASCII characters and no backslash"
+        raise ValueError(msg)
+    return value.strip()
+
+
+def _network(value: str) -> str:
+    ipaddress.ip_network(value)
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        msg = f"no IANA time zone is called {value!r}; an example is 'Europe/Berlin'"
+        raise ValueError(msg) from error
+    return value
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
+Network = Annotated[str, AfterValidator(_network)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Site(_Group):
+    """Facts about the hospital."""
+
+    name: str = "Unnamed site"
+    """Institution name (0008,0080) of every object the node makes."""
+    timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    """IANA zone of DICOM and HL7 times that carry no offset."""
+
+
+class Storage(_Group):
+    """Where the node keeps what it must not lose. A local disk, never NFS or SMB: SQLite's locks do not hold there."""
+
+    data_dir: Path = Path("osteon-data")
+    """Spool, ledger and installation identity; relative to the working directory."""
+    database_url: str = ""
+    """SQLAlchemy URL of the ledger; empty means SQLite in `data_dir`. `postgresql+psycopg://...` for many hosts."""
+
+
+class Peer(_Group):
+    """One sender that may associate with the node."""
+
+    ae_title: AeTitle
+    """Calling AE title, compared exactly."""
+    networks: tuple[Network, ...] = ("127.0.0.0/8", "::1/128")
+    """CIDR networks the sender may connect from."""
+    issuer: str = ""
+    """Assigning authority assumed for images of this sender that state none. It narrows a match, it never proves one."""
+
+
+class Reception(_Group):
+    """The Storage SCP."""
+
+    ae_title: AeTitle = "OSTEON"
+    """Called AE title the node answers to."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Loopback until someone decides otherwise; `0.0.0.0` for all IPv4 interfaces."""
+    port: Port = 11112
+    """TCP port; 0 takes a free one (tests)."""
+    peers: tuple[Peer, ...] = ()
+    """Allowed senders. Empty means: any AE title, from loopback only."""
+    maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 25
+    """Simultaneous associations; more are rejected transiently, so senders try again."""
+    maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 131_072
+    """Largest PDU accepted. 128 KiB measured fastest with the stock receive path."""
+    acse_timeout: Seconds = 10.0
+    """Seconds for association messages."""
+    dimse_timeout: Seconds = 60.0
+    """Seconds between DIMSE messages of one operation."""
+    idle_timeout: Seconds = 60.0
+    """Seconds an association may stay silent."""
+    full_at_percent: Annotated[float, Field(gt=0, le=100)] = 95.0
+    """Spool file system fuller than this: C-STORE is answered 0xA700 and the sender keeps the image."""
+
+
+class Mllp(_Group):
+    """The HL7 v2 listener (MLLP)."""
+
+    enabled: bool = True
+    """Off where clinical data come by CSV only."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 2575
+    """IANA port of MLLP; 0 takes a free one (tests)."""
+    max_frame_bytes: Annotated[int, Field(ge=1024, le=64 << 20)] = 4 << 20
+    """Longer messages are answered AR 207."""
+    max_connections: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Simultaneous connections."""
+    block_timeout: Seconds = 30.0
+    """Seconds in which a message, once begun, must end. An idle link may stay open for days."""
+    default_charset: str = "utf-8"
+    """Codec of messages whose MSH-18 is empty."""
+
+
+class CsvDrop(_Group):
+    """The CSV drop folder."""
+
+    folder: Path | None = None
+    """Folder with `inbox/`; none means no CSV feed. Created when missing."""
+    poll: Annotated[float, Field(ge=0.1)] = 30.0
+    """Seconds between looks."""
+    settle: Seconds = 2.0
+    """A file is taken once its size and time stood still this long (seconds)."""
+    max_bad_rows_percent: Annotated[float, Field(ge=0, le=100)] = 5.0
+    """More bad rows than this: the whole file is rejected."""
+
+
+class Clinical(_Group):
+    """How clinical data join an image."""
+
+    wait: Annotated[float, Field(ge=0, le=86_400)] = 600.0
+    """Seconds an image waits for its clinical data, then it is reported from the image alone."""
+    trusted_issuers: tuple[str, ...] = ()
+    """Assigning authorities whose identifiers may be inserted; empty means all."""
+    lookback_days: dict[str, float] = {"weight": 365.0, "height": 1826.0}
+    """How old a value may be at the image's time, days, by variable."""
+    mllp: Mllp = Mllp()
+    """HL7 v2 feed."""
+    csv: CsvDrop = CsvDrop()
+    """CSV feed."""
+
+
+class Model(_Group):
+    """What is screened, by which bundle."""
+
+    bundle: Path | None = None
+    """Folder of the model bundle; none means the demo bundle shipped with the package (simulated training)."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Worker processes, one thread each."""
+    minimum_age: Annotated[float, Field(ge=50)] = 50.0
+    """Years. A T-score diagnosis is valid for post-menopausal women and men from 50 (ISCD); it can be raised only."""
+
+
+class Report(_Group):
+    """What is sent."""
+
+    report_on: tuple[Literal["above", "between", "below"], ...] = ("above", "between", "below")
+    """Screening categories that make a report. A missing result looks like a failure, so all by default."""
+    page: bool = True
+    """Send the one-page Secondary Capture beside the SR: viewers that draw no SR show it."""
+
+
+class Destination(_Group):
+    """One archive that receives the results."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,19}$")]
+    """Short name used in lanes, logs and commands."""
+    ae_title: AeTitle
+    """Its called AE title."""
+    host: str
+    """Its address."""
+    port: Annotated[int, Field(ge=1, le=65535)]
+    """Its DICOM port."""
+
+
+class Delivery(_Group):
+    """How results travel."""
+
+    ae_title: AeTitle = "OSTEON"
+    """Calling AE title of the node."""
+    acse_timeout: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds to establish an association; some archives never answer."""
+    dimse_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds for one C-STORE response."""
+    backoff_first: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds before the second try; doubles each time."""
+    backoff_cap: Annotated[float, Field(gt=0)] = 600.0
+    """Longest pause between tries, seconds."""
+    destinations: tuple[Destination, ...] = ()
+    """Where results go. Without any, results are recorded and wait."""
+
+
+class Settings(_Group):
+    """The whole configuration. `Settings()` is the documented default."""
+
+    site: Site = Site()
+    storage: Storage = Storage()
+    reception: Reception = Reception()
+    clinical: Clinical = Clinical()
+    model: Model = Model()
+    report: Report = Report()
+    delivery: Delivery = Delivery()
+
+
+def load(path: Path | None) -> Settings:
+    """Read the TOML file at `path`, or give the defaults for None.
+
+    Raises:
+        SettingsError: the file is missing, is no TOML, or holds an unknown key or an impossible value.
+
+    """
+    if path is None:
+        return Settings()
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path}: cannot be read ({error.strerror}); give an existing file with --config"
+        raise SettingsError(msg) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path}: is not valid TOML: {error}"
+        raise SettingsError(msg) from error
+    return parse(table, origin=str(path))
+
+
+def parse(table: dict[str, object], *, origin: str) -> Settings:
+    """Check a parsed TOML table; `origin` names it in error messages."""
+    try:
+        settings = Settings.model_validate(table)
+    except ValidationError as error:
+        raise SettingsError(f"{origin}: {_explain(error)}") from error
+    names = [d.name for d in settings.delivery.destinations]
+    if len(names) != len(set(names)):
+        msg = f"{origin}: delivery.destinations: two destinations share a name; give each its own"
+        raise SettingsError(msg)
+    return settings
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for the first problem: key, what is wrong, what to do."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; remove it or correct its spelling (all keys: config/defaults.toml)"
+    problem = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {problem} (got {first['input']!r})"
