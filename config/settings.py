@@ -1,8 +1,8 @@
 """Every setting of the node: one frozen model per group, read once at start from one TOML file and passed down.
 
 Nobody reads the environment or a file below `node.cli`. An unknown key, a wrong type or a value out of range is a
-`SettingsError` with one line that names the key and the remedy. `config/defaults.toml` shows every default; a test keeps
-it equal to this module.
+`SettingsError` with one line that names the key and the remedy. `config/defaults.toml` shows every default; a test
+keeps it equal to this module.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ class Site(_Group):
     timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     """IANA zone of DICOM and HL7 times that carry no offset."""
 
+    @property
+    def zone(self) -> ZoneInfo:
+        """`timezone` as an object."""
+        return ZoneInfo(self.timezone)
+
 
 class Storage(_Group):
     """Where the node keeps what it must not lose. A local disk, never NFS or SMB: SQLite's locks do not hold there."""
@@ -80,7 +85,7 @@ class Peer(_Group):
     networks: tuple[Network, ...] = ("127.0.0.0/8", "::1/128")
     """CIDR networks the sender may connect from."""
     issuer: str = ""
-    """Assigning authority assumed for images of this sender that state none. It narrows a match, it never proves one."""
+    """Assigning authority assumed for images of this sender that state none; it narrows a match, never proves one."""
 
 
 class Reception(_Group):
@@ -242,7 +247,8 @@ def parse(table: dict[str, object], *, origin: str) -> Settings:
     try:
         settings = Settings.model_validate(table)
     except ValidationError as error:
-        raise SettingsError(f"{origin}: {_explain(error)}") from error
+        msg = f"{origin}: {_explain(error)}"
+        raise SettingsError(msg) from error
     names = [d.name for d in settings.delivery.destinations]
     if len(names) != len(set(names)):
         msg = f"{origin}: delivery.destinations: two destinations share a name; give each its own"

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+_IMAGE_AXES = 2
+
 
 class Sex(enum.StrEnum):
     """Patient's Sex as DICOM (0010,0040) and HL7 PID-8 agree on it."""
@@ -185,8 +187,8 @@ class PatientIdentity:
 class Radiograph:
     """One radiograph as the screener sees it.
 
-    `pixels` is float32, shape (rows, columns), range [0, 1], **bone bright**: after Modality LUT, VOI LUT or first window,
-    and inversion of MONOCHROME1 (PS3.3 C.7.6.3.1.2, C.11). The array is read-only.
+    `pixels` is float32, shape (rows, columns), range [0, 1], **bone bright**: after Modality LUT, VOI LUT or first
+    window, and inversion of MONOCHROME1 (PS3.3 C.7.6.3.1.2, C.11). The array is read-only.
     """
 
     reference: InstanceReference
@@ -211,7 +213,7 @@ class Radiograph:
 
     def __post_init__(self) -> None:
         """Refuse anything but a read-only-able 2-D float32 image."""
-        if self.pixels.ndim != 2 or self.pixels.dtype != np.float32:
+        if self.pixels.ndim != _IMAGE_AXES or self.pixels.dtype != np.float32:
             msg = f"pixels must be 2-D float32, got {self.pixels.ndim}-D {self.pixels.dtype}"
             raise ValueError(msg)
         self.pixels.setflags(write=False)
@@ -313,7 +315,7 @@ class Scored:
     quality: Quality = Quality.PASS
     reasons: tuple[Reason, ...] = ()
     attention: tuple[tuple[float, ...], ...] = ()
-    """Attention over the analysed square, rows of equal length, sum 1: a region of high model attention, never a cause."""
+    """Attention over the analysed square, rows of equal length, sum 1. A region of attention, never a cause."""
     analysed_region: tuple[int, int, int, int] = (0, 0, 0, 0)
     """(top, left, bottom, right) in pixels of the source image, half-open: the field of view that was analysed."""
 

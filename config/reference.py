@@ -1,0 +1,64 @@
+"""The settings reference, written from the settings themselves; `osteon settings` prints it.
+
+A test keeps `config/defaults.toml` equal to what this module writes, so the documentation cannot drift from the code.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from config.settings import Destination, Peer, Settings
+
+_WIDTH = 118
+_HEAD = """\
+Every setting of Osteon with its default. Copy what you change into your own file and give it with --config.
+Lines that start with `#:` are examples or settings without a default."""
+_EXAMPLES = {
+    "reception.peers": Peer(ae_title="PACS", networks=("10.1.2.0/24",), issuer="HOSPITAL"),
+    "delivery.destinations": Destination(name="pacs", ae_title="PACS", host="10.1.2.3", port=104),
+}
+
+
+def defaults_toml() -> str:
+    """The whole reference as one TOML document with a comment above every key."""
+    return "\n".join([_comment(_HEAD), *_table(Settings(), path="")]) + "\n"
+
+
+def _table(group: BaseModel, *, path: str) -> list[str]:
+    """TOML lines of one settings group: its values first, then its sub-tables (TOML's own order)."""
+    values: list[str] = []
+    tables: list[str] = []
+    for name, field in type(group).model_fields.items():
+        value = getattr(group, name)
+        full = f"{path}.{name}" if path else name
+        if isinstance(value, BaseModel):
+            tables += ["", _comment((type(value).__doc__ or "").strip()), f"[{full}]", *_table(value, path=full)]
+        elif full in _EXAMPLES:
+            tables += ["", _comment(field.description or ""), *_example(_EXAMPLES[full], full)]
+        elif isinstance(value, dict):
+            inner = ", ".join(f"{key} = {_literal(item)}" for key, item in value.items())
+            values += [_comment(field.description or ""), f"{name} = {{ {inner} }}"]
+        else:
+            line = f'#: {name} = ""' if value is None else f"{name} = {_literal(value)}"
+            values += [_comment(field.description or ""), line]
+    return values + tables
+
+
+def _example(item: BaseModel, path: str) -> list[str]:
+    lines = [f"#: [[{path}]]"]
+    for name, field in type(item).model_fields.items():
+        lines += [_comment(field.description or ""), f"#: {name} = {_literal(getattr(item, name))}"]
+    return lines
+
+
+def _literal(value: object) -> str:
+    """JSON's literals for strings, numbers, booleans and arrays of them are TOML's as well."""
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), width=_WIDTH, initial_indent="# ", subsequent_indent="# ")
