@@ -1,0 +1,251 @@
+"""Radiograph and clinical record in, screening result out: eligibility, quality, gate, image, clinical, fusion.
+
+Every outcome is a value. A picture or person the model is not meant for becomes `NotAssessed` with coded reasons, never
+an exception and never a number that looks like a score; nothing is scored before the gate agrees. Exceptions mean a
+broken installation. Not allowed here: fitting, files other than the bundle, data of a record that did not match.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model.bundle import Bundle, golden_check, load_bundle
+from model.clinical import REQUIRED
+from model.domain import (
+    ClinicalInput,
+    ClinicalRecord,
+    Mode,
+    ModelFacts,
+    NotAssessed,
+    Observation,
+    Quality,
+    Radiograph,
+    Reason,
+    Scored,
+    ScreeningResult,
+    Sex,
+    View,
+)
+from model.fusion import decide
+from model.preprocess import prepare
+from model.quality import check_pixels
+from model.risk_tools import comparators
+
+DEMO_BUNDLE = Path(__file__).parent / "bundles" / "demo"
+MINIMUM_AGE_YEARS = 50.0
+"""A T-score at or below -2.5 diagnoses osteoporosis in men from 50 on and post-menopausal women only (ISCD)."""
+_HEADER = "DICOM header"
+_RECORD = "clinical record"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageScore:
+    """What the image part says about one accepted film. Late clinical data need only `Screener.combine` again."""
+
+    logit: float
+    """Raw logit of the image network, uncalibrated."""
+    attention: tuple[tuple[float, ...], ...] = field(repr=False)
+    region: tuple[int, int, int, int]
+    """(top, left, bottom, right) in source pixels, half-open."""
+    limitations: tuple[Reason, ...]
+    age_years: float | None
+    """As the image's header states it."""
+    sex: Sex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Person:
+    """Who is screened, with the origin of age and sex; `weight` only from a record that matched."""
+
+    age_years: float | None
+    age_source: str
+    sex: Sex
+    sex_source: str
+    weight: Observation | None
+
+    @property
+    def weight_kg(self) -> float | None:
+        return None if self.weight is None else self.weight.value
+
+
+@dataclass(frozen=True, slots=True)
+class Screener:
+    """A loaded bundle and the node's age limit. Holds no state: one screener may screen any number of cases."""
+
+    bundle: Bundle
+    minimum_age: float = MINIMUM_AGE_YEARS
+    """Years; never below the bundle's own limit."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Which model speaks."""
+        return self.bundle.facts
+
+    def screen(self, radiograph: Radiograph, record: ClinicalRecord) -> ScreeningResult:
+        """Score one radiograph with what was known about the patient, or say why not."""
+        person = _person(radiograph.age_years, radiograph.sex, record)
+        if reasons := self._ineligible(radiograph.view, person.age_years):
+            return NotAssessed(reasons=reasons, measurements=_age_measurement(person.age_years))
+        image = self.image_part(radiograph)
+        return image if isinstance(image, NotAssessed) else self.combine(image, record)
+
+    def image_part(self, radiograph: Radiograph) -> ImageScore | NotAssessed:
+        """Pixel quality, gate and image network; the costly part, independent of the clinical record."""
+        limit = self.bundle.manifest.image.minimum_short_side
+        quality = check_pixels(radiograph, minimum_short_side=limit)
+        if quality.reasons:
+            return NotAssessed(reasons=quality.reasons, measurements=quality.measurements)
+        verdict = self.bundle.gate.judge(radiograph.pixels, self.bundle.gate_features)
+        if not verdict.accepted:
+            return NotAssessed(reasons=verdict.reasons, measurements=verdict.measurements)
+        raw = self.bundle.runtime.infer(prepare(radiograph.pixels, self.bundle.side))
+        return ImageScore(
+            logit=raw.logit,
+            attention=raw.attention,
+            region=raw.region,
+            limitations=(*verdict.limitations, *_stated_limitations(radiograph)),
+            age_years=radiograph.age_years,
+            sex=radiograph.sex,
+        )
+
+    def combine(self, image: ImageScore, record: ClinicalRecord) -> ScreeningResult:
+        """Fuse an image score with the clinical record, or refuse a person the model is not meant for."""
+        person = _person(image.age_years, image.sex, record)
+        if reasons := self._ineligible(View.UNKNOWN, person.age_years):
+            return NotAssessed(reasons=reasons, measurements=_age_measurement(person.age_years))
+        fusion = self.bundle.fusion
+        clinical = self.bundle.clinical.probability(
+            age_years=person.age_years, sex=person.sex, weight_kg=person.weight_kg
+        )
+        p_image = fusion.image_only(image.logit)
+        if clinical is None:
+            sexless = () if person.sex in (Sex.FEMALE, Sex.MALE) else (Reason.SEX_UNKNOWN,)
+            return self._scored(image, record, person, p_image=p_image, limitations=sexless)
+        p_raw, limitations = clinical
+        return self._scored(
+            image,
+            record,
+            person,
+            p_image=p_image,
+            p_clinical=fusion.clinical_only(p_raw),
+            p_fused=fusion.fused(image.logit, p_raw),
+            limitations=limitations,
+        )
+
+    def _ineligible(self, view: View, age_years: float | None) -> tuple[Reason, ...]:
+        if view is View.LATERAL:
+            return (Reason.VIEW_LATERAL,)
+        if age_years is None:
+            return (Reason.AGE_UNKNOWN,)
+        limit = max(self.minimum_age, self.bundle.manifest.eligibility.minimum_age_years)
+        return (Reason.AGE_UNDER,) if age_years < limit else ()
+
+    def _scored(
+        self,
+        image: ImageScore,
+        record: ClinicalRecord,
+        person: _Person,
+        *,
+        p_image: float,
+        limitations: tuple[Reason, ...],
+        p_clinical: float | None = None,
+        p_fused: float | None = None,
+    ) -> Scored:
+        fused = p_fused is not None
+        points = self.bundle.fusion.fused_points if fused else self.bundle.fusion.image_points
+        reasons = tuple(dict.fromkeys((*image.limitations, *limitations)))
+        return Scored(
+            category=decide(p_image if p_fused is None else p_fused, points),
+            mode=Mode.IMAGE_AND_CLINICAL if fused else Mode.IMAGE_ONLY,
+            p_image=p_image,
+            p_clinical=p_clinical,
+            p_fused=p_fused,
+            t_low=points.t_low,
+            t_high=points.t_high,
+            model=self.bundle.facts,
+            match=record.match,
+            inputs=_inputs(person),
+            comparators=comparators(age_years=person.age_years, sex=person.sex, weight_kg=person.weight_kg),
+            quality=Quality.LIMITED if reasons else Quality.PASS,
+            reasons=reasons,
+            attention=image.attention,
+            analysed_region=image.region,
+        )
+
+
+def load_screener(folder: Path | None, *, minimum_age: float = MINIMUM_AGE_YEARS) -> Screener:
+    """Load and verify a bundle (None: the demo bundle that ships with Osteon) and run its golden set.
+
+    Raises:
+        BundleError: the bundle is damaged, unknown, or does not reproduce its golden results here.
+
+    """
+    bundle = load_bundle(DEMO_BUNDLE if folder is None else folder)
+    golden_check(bundle)
+    return Screener(bundle, minimum_age)
+
+
+def _person(age_years: float | None, sex: Sex, record: ClinicalRecord) -> _Person:
+    """Age and sex of the image's header, else of the record where it matched; finite and positive or unknown."""
+    joins = record.match.joins
+    own_age, own_sex = _plausible(age_years), sex if sex in (Sex.FEMALE, Sex.MALE) else None
+    weight = next((o for o in record.observations if o.variable == "weight"), None) if joins else None
+    usable = weight is not None and _plausible(weight.value) is not None
+    return _Person(
+        age_years=own_age if own_age is not None or not joins else _plausible(record.age_years),
+        age_source=_RECORD if own_age is None else _HEADER,
+        sex=own_sex or (record.sex if joins else Sex.UNKNOWN),
+        sex_source=_RECORD if own_sex is None else _HEADER,
+        weight=weight if usable else None,
+    )
+
+
+def _plausible(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) and value > 0 else None
+
+
+def _age_measurement(age_years: float | None) -> tuple[tuple[str, float], ...]:
+    return () if age_years is None else (("age_years", age_years),)
+
+
+def _stated_limitations(radiograph: Radiograph) -> tuple[Reason, ...]:
+    stated = ((radiograph.lossy, Reason.LOSSY), (radiograph.view is View.AP, Reason.AP_VIEW))
+    return tuple(reason for holds, reason in stated if holds)
+
+
+def _inputs(person: _Person) -> tuple[ClinicalInput, ...]:
+    """The clinical model's inputs, missing ones without a value; `Scored.mode` says whether they were used."""
+    known = {
+        "age": _age_input(person),
+        "sex": _sex_input(person),
+        "weight": _weight_input(person.weight),
+    }
+    return tuple(known[name] for name in REQUIRED)
+
+
+def _age_input(person: _Person) -> ClinicalInput:
+    return ClinicalInput(variable="age", value=person.age_years, unit="a", age_days=0.0, source=person.age_source)
+
+
+def _sex_input(person: _Person) -> ClinicalInput:
+    """Value 1 = female, 0 = male, as the clinical model codes it."""
+    codes = {Sex.FEMALE: 1.0, Sex.MALE: 0.0}
+    if person.sex not in codes:
+        return ClinicalInput(variable="sex", unit="1")
+    return ClinicalInput(variable="sex", value=codes[person.sex], unit="1", age_days=0.0, source=person.sex_source)
+
+
+def _weight_input(weight: Observation | None) -> ClinicalInput:
+    if weight is None:
+        return ClinicalInput(variable="weight", unit="kg")
+    return ClinicalInput(
+        variable=weight.variable,
+        value=weight.value,
+        unit=weight.unit,
+        age_days=weight.age_days,
+        source=weight.source,
+        code=weight.code,
+        observed_at=weight.observed_at,
+    )

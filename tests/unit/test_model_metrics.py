@@ -1,0 +1,139 @@
+"""Metrics against scikit-learn, hand tables and the bootstrap."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, roc_auc_score
+
+from model.evaluation.metrics import (
+    auc,
+    brier,
+    calibration_error,
+    calibration_line,
+    confusion,
+    paired_auc_test,
+    prevalence_ppv,
+    summary,
+    wilson,
+)
+from model.fusion import OperatingPoints
+
+
+def _scores(count=400, seed=3, decimals=None):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(count) < 0.3).astype(int)
+    first = labels + rng.normal(size=count)
+    second = 0.7 * labels + 0.6 * first + rng.normal(size=count)
+    return (first, second, labels) if decimals is None else (first.round(decimals), second.round(decimals), labels)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 0]))
+def test_auc_equals_scikit_learn_with_and_without_ties(seed, decimals):
+    first, _, labels = _scores(60, seed, decimals)
+    labels[:2] = (0, 1)
+    assert auc(first, labels).value == pytest.approx(roc_auc_score(labels, first))
+
+
+def test_delong_standard_errors_agree_with_the_bootstrap():
+    first, second, labels = _scores()
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(labels), (600, len(labels)))
+    values = np.array([[auc(s[d], labels[d]).value for s in (first, second)] for d in draws])
+    assert auc(first, labels).se == pytest.approx(values[:, 0].std(), rel=0.15)
+    paired = paired_auc_test(first, second, labels)
+    assert paired.se == pytest.approx((values[:, 0] - values[:, 1]).std(), rel=0.15)
+    assert paired.difference == pytest.approx(auc(first, labels).value - auc(second, labels).value)
+
+
+def test_delong_by_hand():
+    # Positives 3, 5; negatives 1, 2, 4: 3 beats two of three, 5 beats all; placements of negatives 1, 1, 1/2.
+    result = auc([3, 5, 1, 2, 4], [1, 1, 0, 0, 0])
+    assert result.value == pytest.approx(5 / 6)
+    assert result.se == pytest.approx(math.sqrt((1 / 18) / 2 + (1 / 12) / 3))
+    assert result.low < result.value < result.high < 1
+
+
+def test_auc_of_a_perfect_score_has_a_degenerate_interval():
+    assert auc([1, 2, 3, 4], [0, 0, 1, 1]).value == 1
+    assert auc([1, 2, 3, 4], [0, 0, 1, 1]).high == 1
+
+
+def test_a_score_does_not_differ_from_itself():
+    first, _, labels = _scores()
+    assert paired_auc_test(first, 2 * first + 1, labels).p == 1
+
+
+def test_one_class_or_a_nan_is_refused():
+    with pytest.raises(ValueError, match="both classes"):
+        auc([0.1, 0.2], [1, 1])
+    with pytest.raises(ValueError, match="finite"):
+        auc([0.1, math.nan], [1, 0])
+
+
+def test_wilson_known_values():
+    # Newcombe 1998, Table I, method 3.
+    for k, n, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
+        interval = wilson(k, n)
+        assert (interval.low, interval.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert math.isnan(wilson(0, 0).value)
+
+
+def test_confusion_by_hand_and_ties_count_as_flagged():
+    table = confusion([0.9, 0.5, 0.4, 0.5, 0.1], [1, 1, 1, 0, 0], 0.5)
+    assert (table.tp, table.fp, table.fn, table.tn) == (2, 1, 1, 1)
+    assert table.sensitivity.value == pytest.approx(2 / 3)
+    assert table.specificity.value == 0.5
+    assert table.ppv.value == pytest.approx(2 / 3)
+    assert table.npv.value == 0.5
+    assert table.accuracy.value == 0.6
+
+
+@pytest.mark.parametrize(
+    ("sensitivity", "specificity", "expected"),
+    [
+        (0.9123, 0.9392, (0.954, 0.833, 0.684, 0.625, 0.378)),
+        (0.8982, 0.8864, (0.916, 0.725, 0.533, 0.468, 0.243)),
+        (0.92, 0.83, (0.882, 0.643, 0.438, 0.376, 0.180)),
+    ],
+)
+def test_ppv_at_the_sites_prevalence_is_the_design_table(sensitivity, specificity, expected):
+    prevalences = (0.58, 0.25, 0.126, 0.10, 0.039)
+    got = [prevalence_ppv(sensitivity, specificity, p) for p in prevalences]
+    assert got == pytest.approx(expected, abs=1.1e-3)
+
+
+def test_calibration_of_a_calibrated_sample():
+    rng = np.random.default_rng(5)
+    p = rng.beta(1.5, 3, 20_000)
+    y = (rng.random(20_000) < p).astype(int)
+    assert calibration_error(p, y) < 0.012
+    line = calibration_line(p, y)
+    assert line.slope == pytest.approx(1, abs=0.05)
+    assert line.intercept == pytest.approx(0, abs=0.06)
+    sharpened = 1 / (1 + ((1 - p) / p) ** 2)
+    assert calibration_line(sharpened, y).slope == pytest.approx(0.5, abs=0.03)
+    assert calibration_error(sharpened, y) > 0.08
+
+
+def test_calibration_error_by_hand():
+    assert calibration_error([0.1, 0.3, 0.6, 1.0], [0, 0, 1, 1], bins=2) == pytest.approx(0.5 * 0.2 + 0.5 * 0.2)
+
+
+def test_brier_equals_scikit_learn():
+    rng = np.random.default_rng(6)
+    p, y = rng.random(200), rng.integers(0, 2, 200)
+    assert brier(p, y) == pytest.approx(brier_score_loss(y, p))
+
+
+def test_summary_is_flat_and_finite():
+    first, _, labels = _scores()
+    p = 1 / (1 + np.exp(-first))
+    values = summary(p, labels, OperatingPoints(t_low=0.5, t_high=0.7))
+    assert all(math.isfinite(v) for v in values.values())
+    assert values["share_between"] == pytest.approx(np.mean((p >= 0.5) & (p < 0.7)))
