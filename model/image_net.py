@@ -1,0 +1,164 @@
+"""The image network: Lite0 trunk, gradient-wavelet branch, attention fusion, attention pooling, three heads.
+
+Everything beyond the trunk is our own reading of "wavelet features" and "an attention mechanism to assist feature
+fusion" (model.md section 6). Each fusion is scaled by a scalar gamma that starts at 0, so a pretrained trunk's
+function is unchanged at step 0. The attention map is a region of high model attention, never a cause. Not allowed
+here: files, training, decisions.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model import backbones
+from model.gradwave import BANDS, STATISTICS, STEMS, global_vector
+
+DEFAULT_STEM: Final = "grad-dwt:db2"
+
+_ENCODED: Final = (32, 64)
+"""Wavelet channels at strides 8 and 16."""
+_LEVELS_OF_TAPS: Final = (2, 3)
+"""Index of the wavelet level at strides 8 and 16."""
+_WAVELET_VECTOR: Final = 64
+_ATTENTION: Final = 128
+_EPSILON: Final = 1e-6
+
+
+class NetworkOutput(NamedTuple):
+    """Raw outputs of a batch of B."""
+
+    logit: Tensor
+    """(B,) uncalibrated logit of P(lowest T <= -2.5)."""
+    ordinal: Tensor
+    """(B, 2) logits of P(T < -1) and P(T <= -2.5); the first is never below the second."""
+    t_score: Tensor
+    """(B,) lowest T-score, unit 1 (SD of young adults). Internal: it is in no report."""
+    attention: Tensor
+    """(B, S/32, S/32), each sums to 1."""
+
+
+class WaveletEncoder(nn.Sequential):
+    """Bands of one level to `channels` maps of the same size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(BANDS, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.GELU(),
+        )
+
+
+class AttentionFusion(nn.Module):
+    """F' = F + gamma * gated z, z from trunk map F and encoded wavelets W; a channel gate, then a spatial gate."""
+
+    def __init__(self, channels: int, wavelets: int) -> None:
+        super().__init__()
+        hidden = max(8, channels // 16)
+        self.mix = nn.Sequential(nn.Conv2d(channels + wavelets, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.gate = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.where = nn.Conv2d(2, 1, 7, padding=3)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, trunk: Tensor, wavelets: Tensor) -> Tensor:
+        """Same shape as `trunk`."""
+        z = self.mix(torch.cat([trunk, wavelets], dim=1))
+        channel = torch.sigmoid(self.gate(z.mean((2, 3))) + self.gate(z.amax((2, 3))))
+        z = z * channel[:, :, None, None]
+        spatial = torch.sigmoid(self.where(torch.cat([z.mean(1, keepdim=True), z.amax(1, keepdim=True)], dim=1)))
+        fused: Tensor = trunk + self.gamma * z * spatial
+        return fused
+
+
+class AttentionPooling(nn.Module):
+    """[mean of H, attention-weighted sum of H] and the attention itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Conv2d(channels, _ATTENTION, 1), nn.Tanh(), nn.Conv2d(_ATTENTION, 1, 1))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 2 x channels) and (B, h, w)."""
+        weights = functional.softmax(self.score(maps).flatten(1), dim=1)
+        pooled = torch.einsum("bcn,bn->bc", maps.flatten(2), weights)
+        return torch.cat([maps.mean((2, 3)), pooled], dim=1), weights.reshape(-1, *maps.shape[-2:])
+
+
+class OrderedCuts(nn.Module):
+    """CORAL: one slope and two cuts whose order holds by construction (softplus gap)."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.slope = nn.Linear(features, 1)
+        self.gap = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, 2) logits of T < -1 and T <= -2.5."""
+        osteopenia = self.slope(features)[:, 0]
+        return torch.stack([osteopenia, osteopenia - functional.softplus(self.gap)], dim=1)
+
+
+class ImageNetwork(nn.Module):
+    """Images and masks of side S (a multiple of 32) to `NetworkOutput`."""
+
+    lowest_t: Tensor
+
+    def __init__(self, stem: str = DEFAULT_STEM) -> None:
+        super().__init__()
+        self.trunk = backbones.Lite0()
+        self.wavelets = STEMS[stem]()
+        self.encode = nn.ModuleList([WaveletEncoder(channels) for channels in _ENCODED])
+        self.fuse = nn.ModuleList(
+            [AttentionFusion(trunk, extra) for trunk, extra in zip(backbones.TAP_CHANNELS, _ENCODED, strict=True)]
+        )
+        self.pool = AttentionPooling(backbones.CHANNELS)
+        self.describe = nn.Sequential(
+            nn.Linear(BANDS * STATISTICS * self.wavelets.levels, _WAVELET_VECTOR),
+            nn.LayerNorm(_WAVELET_VECTOR),
+            nn.GELU(),
+        )
+        features = 2 * backbones.CHANNELS + _WAVELET_VECTOR
+        self.dropout = nn.Dropout(0.3)
+        self.classify = nn.Linear(features, 1)
+        self.order = OrderedCuts(features)
+        self.regress = nn.Linear(features, 1)
+        self.register_buffer("lowest_t", torch.tensor([0.0, 1.0]))
+
+    def forward(self, images: Tensor, masks: Tensor) -> NetworkOutput:
+        """`images` (B, 1, S, S) in [0, 1], zero outside `masks` (B, 1, S, S) of 0 and 1, same dtype."""
+        maps = self.wavelets(standardise(images, masks))
+        hidden = self.fused_features(images, maps)
+        pooled, attention = self.pool(hidden)
+        features = self.dropout(torch.cat([pooled, self.describe(global_vector(maps))], dim=1))
+        return NetworkOutput(
+            logit=self.classify(features)[:, 0],
+            ordinal=self.order(features),
+            t_score=self.regress(features)[:, 0] * self.lowest_t[1] + self.lowest_t[0],
+            attention=attention,
+        )
+
+    def fused_features(self, images: Tensor, wavelet_maps: list[Tensor]) -> Tensor:
+        """(B, 1280, S/32, S/32); equal to the trunk's own features while both gammas are 0."""
+        encoded = [encoder(wavelet_maps[level]) for encoder, level in zip(self.encode, _LEVELS_OF_TAPS, strict=True)]
+        maps = self.trunk.blocks(self.trunk.stem(images), 0, backbones.TAP_8)
+        maps = self.trunk.blocks(self.fuse[0](maps, encoded[0]), backbones.TAP_8, backbones.TAP_16)
+        return self.trunk.head(self.trunk.blocks(self.fuse[1](maps, encoded[1]), backbones.TAP_16))
+
+    def gammas(self) -> tuple[float, ...]:
+        """How far each fusion has moved from leaving the trunk alone."""
+        return tuple(module.get_parameter("gamma").item() for module in self.fuse)
+
+
+def standardise(images: Tensor, masks: Tensor) -> Tensor:
+    """Mean 0 and SD 1 inside the mask, 0 outside: what the wavelets see."""
+    count = masks.sum((2, 3), keepdim=True).clamp(min=1.0)
+    mean = (images * masks).sum((2, 3), keepdim=True) / count
+    centred = (images - mean) * masks
+    return centred / (centred.square().sum((2, 3), keepdim=True) / count + _EPSILON).sqrt()

@@ -1,0 +1,142 @@
+"""What runs the image network: one interface, and torch float32 eager, batch 1, one thread as the reference.
+
+Batch 1 because eager's last bits change with the batch; one thread because spinning OpenMP threads cost several times
+more on a shared host (performance.md D6, D7). Another engine is admitted only by parity on the bundle's golden set.
+Not allowed here: a decision, a calibrated probability.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model.image_net import ImageNetwork, NetworkOutput
+from model.manifest import Serving
+from model.preprocess import Prepared
+
+_ATTENTION_ROWS = 16
+"""Longer side of the attention grid that leaves the runtime."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawOutputs:
+    """What the network says about one image, before calibration."""
+
+    logit: float
+    """Of P(lowest T <= -2.5), uncalibrated."""
+    ordinal: tuple[float, float]
+    """Logits of P(T < -1) and P(T <= -2.5)."""
+    t_score: float
+    """Estimated lowest T-score. Stays inside: evaluation and monitoring only, in no report."""
+    attention: tuple[tuple[float, ...], ...] = field(repr=False)
+    """Rows of equal length over `region`, at most 16 a side, sum 1."""
+    region: tuple[int, int, int, int]
+    """(top, left, bottom, right) in source pixels, half-open: what was analysed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeFacts:
+    """What computed a result; recorded with it."""
+
+    engine: str
+    version: str
+    precision: str
+    threads: int
+
+
+class ImageRuntime(Protocol):
+    """Runs the image network of one bundle on one image at a time."""
+
+    def infer(self, prepared: Prepared) -> RawOutputs:
+        """Outputs for one prepared image."""
+        ...
+
+    def facts(self) -> RuntimeFacts:
+        """Engine, version, precision and threads."""
+        ...
+
+
+class TorchRuntime:
+    """The reference runtime: torch float32, eager, batch 1, one thread."""
+
+    def __init__(self, network: ImageNetwork, serving: Serving) -> None:
+        torch.set_num_threads(1)
+        self._network = network.float().eval()
+        self._serving = serving
+
+    def infer(self, prepared: Prepared) -> RawOutputs:
+        """Outputs for one prepared image; the mean of the image and its mirror image where the bundle says so."""
+        shown = serve(prepared, self._serving)
+        outputs = [self._forward(shown.image, shown.mask)]
+        if self._serving.mirror:
+            outputs.append(self._forward(shown.image[:, ::-1], shown.mask[:, ::-1]))
+        seen = outputs[0] if len(outputs) == 1 else _with_mirror(*outputs)
+        return RawOutputs(
+            logit=float(seen.logit[0]),
+            ordinal=(float(seen.ordinal[0, 0]), float(seen.ordinal[0, 1])),
+            t_score=float(seen.t_score[0]),
+            attention=_attention_over(shown, seen.attention[0].numpy()),
+            region=shown.region,
+        )
+
+    def facts(self) -> RuntimeFacts:
+        """Engine, version, precision and threads."""
+        return RuntimeFacts(engine="torch", version=str(torch.__version__), precision="float32", threads=1)
+
+    def _forward(self, image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> NetworkOutput:
+        tensors = [torch.from_numpy(np.array(a, np.float32))[None, None] for a in (image, mask)]
+        with torch.inference_mode():
+            output: NetworkOutput = self._network(*tensors)
+        return output
+
+
+def _with_mirror(plain: NetworkOutput, mirrored: NetworkOutput) -> NetworkOutput:
+    """Mean of the image's outputs and its mirror image's, the latter's attention flipped back."""
+    back = mirrored._replace(attention=mirrored.attention.flip(-1))
+    return NetworkOutput(*((a + b) / 2 for a, b in zip(plain, back, strict=True)))
+
+
+def serve(prepared: Prepared, serving: Serving) -> Prepared:
+    """The part of the prepared square the network sees: all of it, or its central crop."""
+    side = len(prepared.image)
+    if serving.crop == side:
+        return prepared
+    first = (side - serving.crop) // 2
+    window = np.s_[first : first + serving.crop, first : first + serving.crop]
+    return Prepared(
+        image=prepared.image[window],
+        mask=prepared.mask[window],
+        region=_source_region(prepared, first, serving.crop),
+        pixels_per_source_px=prepared.pixels_per_source_px,
+    )
+
+
+def _source_region(prepared: Prepared, first: int, crop: int) -> tuple[int, int, int, int]:
+    """Source pixels of the part of the mask's rectangle that lies in the crop."""
+    low = prepared.box[:2]
+    high = prepared.box[2:]
+    top_left, bottom_right = [], []
+    for axis in (0, 1):
+        start, end = max(low[axis], first), min(high[axis], first + crop)
+        top_left.append(prepared.region[axis] + round((start - low[axis]) / prepared.pixels_per_source_px))
+        reach = prepared.region[axis] + round((end - low[axis]) / prepared.pixels_per_source_px)
+        bottom_right.append(min(reach, prepared.region[axis + 2]))
+    return top_left[0], top_left[1], bottom_right[0], bottom_right[1]
+
+
+def _attention_over(shown: Prepared, attention: npt.NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:
+    """The square's attention without the letter-box padding, as a grid over the analysed region, sum 1."""
+    side = len(shown.image)
+    top, left, bottom, right = shown.box
+    fine = cv2.resize(np.ascontiguousarray(attention), (side, side), interpolation=cv2.INTER_LINEAR)
+    part = fine[top:bottom, left:right]
+    scale = _ATTENTION_ROWS / max(part.shape)
+    rows, columns = (max(1, round(length * scale)) for length in part.shape)
+    grid = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float64).reshape(rows, columns)
+    grid /= grid.sum()
+    return tuple(tuple(float(value) for value in row) for row in grid)

@@ -1,0 +1,64 @@
+"""The bundle's model card: what it is, what it must not be used for, and what was measured on what.
+
+Words only; the figures come from the manifest. A bundle trained on simulated images says so in its first line.
+"""
+
+from __future__ import annotations
+
+from model.manifest import Manifest, Metric
+
+SIMULATED = "TRAINED ON SIMULATED IMAGES - NOT FOR CLINICAL USE"
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown of the card."""
+    banner = [f"**{SIMULATED}**", ""] if manifest.training.simulated else []
+    weights = manifest.training.weights
+    software = ", ".join(f"{name} {version}" for name, version in manifest.training.software.items())
+    lines = [
+        f"# {manifest.name} {manifest.version}",
+        "",
+        *banner,
+        f"Bundle `{manifest.bundle_id}`.",
+        "",
+        "## Use",
+        "",
+        manifest.intended_use,
+        "",
+        *(f"- {text}" for text in manifest.contraindications),
+        f"- Films of people younger than {manifest.eligibility.minimum_age_years:g} years are not assessed.",
+        f"- Without {', '.join(manifest.eligibility.required_variables)} a result rests on the image alone.",
+        "",
+        "## Data",
+        "",
+        *(f"- {d.use}: {d.source}; n = {d.count}; licence: {d.licence}" for d in manifest.training.data),
+        f"- Starting weights: {weights.package} {weights.version}",
+        f"- Licence of the weights: its file says {weights.licence_file}, its metadata {weights.licence_metadata}.",
+        "",
+        "## Figures",
+        "",
+        "Measured on simulated films, or on public films where the row says so.",
+        "They describe this software on its own test material and say nothing about patients.",
+        "",
+        "| figure | value | 95 % interval | n | positives | measured on |",
+        "|---|---|---|---|---|---|",
+        *(_row(metric) for metric in manifest.metrics),
+        "",
+        "`auc.ceiling` is the score an observer would reach who reads the simulated bone without error.",
+        "`without-osteopenia` leaves out lowest T-scores between -2.5 and -1; it flatters every score.",
+        "",
+        "## Making",
+        "",
+        f"Seed {manifest.training.seed}, {manifest.training.epochs} epochs, commit {manifest.training.commit}.",
+        f"Weights gamma of the two wavelet fusions: {', '.join(f'{g:.4f}' for g in manifest.training.gamma)}.",
+        "No benefit of the wavelet branch is claimed.",
+        f"Software: {software}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(metric: Metric) -> str:
+    interval = "" if metric.low is None or metric.high is None else f"{metric.low:.3f} to {metric.high:.3f}"
+    positives = "" if metric.positives is None else str(metric.positives)
+    return f"| {metric.name} | {metric.value:.3f} | {interval} | {metric.n} | {positives} | {metric.population} |"

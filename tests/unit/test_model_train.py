@@ -1,0 +1,164 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.progress import Progress
+from support.model_parts import FUSION
+
+from model.image_net import NetworkOutput
+from model.phantom.cohort import sample
+from model.train import films as film_store
+from model.train.augment import augment
+from model.train.films import film_of, render_films
+from model.train.loop import Batch, Recipe, combined_loss, new_network, train_network
+from model.train.measure import Predictions, choose_serving, unseen_metrics
+from model.train.split import split_patients
+from model.train.writer import float16
+
+SIDE = 64
+TINY = Recipe(epochs=2, batch=4, crop=SIDE, seed=3)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    with Progress(disable=True) as progress:
+        return render_films(
+            sample(12, 5), tmp_path_factory.mktemp("run"), seed=5, side=SIDE, workers=1, progress=progress
+        )
+
+
+@given(count=st.integers(20, 300), seed=st.integers(0, 50))
+def test_no_patient_is_in_two_parts_and_none_is_lost(count, seed):
+    split = split_patients(sample(count, seed), seed=seed)
+    parts = [set(split.train), set(split.calibration), set(split.test)]
+    assert sum(map(len, parts)) == count
+    assert set.union(*parts) == set(range(count))
+
+
+def test_parts_have_the_shares_of_sex_and_class():
+    patients = sample(2000, 1)
+    split = split_patients(patients, seed=1)
+    assert (len(split.train), len(split.calibration)) == (pytest.approx(1300, abs=4), pytest.approx(350, abs=4))
+    for trait in (lambda p: p.osteoporosis, lambda p: p.subject.female):
+        shares = [np.mean([trait(patients[i]) for i in part]) for part in (split.train, split.calibration, split.test)]
+        assert max(shares) - min(shares) < 0.01
+
+
+def test_a_patient_who_occurs_twice_is_refused():
+    first, second = sample(2, 1)
+    with pytest.raises(ValueError, match="twice"):
+        split_patients([first, second, dataclasses.replace(second, index=first.index)], seed=0)
+
+
+def test_cached_films_equal_fresh_ones_and_are_not_rendered_again(films, tmp_path, monkeypatch):
+    patients = sample(3, 5)
+    with Progress(disable=True) as progress:
+        render_films(patients, tmp_path, seed=5, side=SIDE, workers=1, progress=progress)
+        monkeypatch.setattr(film_store, "_render_chunk", None)
+        again = render_films(patients, tmp_path, seed=5, side=SIDE, workers=1, progress=progress)
+    for index, patient in enumerate(patients):
+        fresh = film_of(patient, seed=5, side=SIDE)
+        assert np.abs(again.image(index) - fresh.image).max() < 1e-5
+        assert np.array_equal(again.mask(index), fresh.mask)
+        assert np.array_equal(films.images[index], again.images[index])
+        assert again.picture(index).shape == (fresh.box[2] - fresh.box[0], fresh.box[3] - fresh.box[1])
+
+
+def test_another_seed_or_side_takes_another_cache():
+    keys = {film_store.cache_key(seed=seed, side=side) for seed in (1, 2) for side in (64, 96)}
+    assert len(keys) == 4
+
+
+@given(seed=st.integers(0, 200))
+def test_augmentation_gives_a_masked_view_in_range(seed):
+    rng = np.random.default_rng(seed)
+    image, mask = np.zeros((96, 96), np.float32), np.zeros((96, 96), np.bool_)
+    image[:, 10:86], mask[:, 10:86] = rng.random((96, 76)), True
+    view, shown = augment(image, mask, 64, rng)
+    assert view.shape == shown.shape == (64, 64)
+    assert view.dtype == np.float32
+    assert 0 <= view.min() <= view.max() <= 1
+    assert not view[~shown].any()
+
+
+def test_augmentation_is_repeatable_and_varies():
+    image, mask = np.random.default_rng(0).random((96, 96), dtype=np.float32), np.ones((96, 96), np.bool_)
+    views = [augment(image, mask, 64, np.random.default_rng(seed))[0] for seed in (1, 1, 2)]
+    assert np.array_equal(views[0], views[1])
+    assert not np.array_equal(views[0], views[2])
+
+
+def test_training_moves_the_late_blocks_and_gamma_and_leaves_the_early_ones_alone(films):
+    before = new_network(films, range(12), TINY).state_dict()
+    with Progress(disable=True) as progress:
+        trained = train_network(films, range(12), TINY, progress)
+    after = trained.state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    early = ("trunk._conv_stem", "trunk._bn0", *(f"trunk._blocks.{block}." for block in range(5)))
+    assert not [name for name in moved if name.startswith(early)]
+    assert {"trunk._blocks.5._expand_conv.weight", "fuse.0.gamma", "fuse.1.gamma", "classify.weight"} <= moved
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert not trained.training
+
+
+def test_the_same_seed_trains_the_same_network(films):
+    recipe = dataclasses.replace(TINY, epochs=1)
+    with Progress(disable=True) as progress:
+        first, second = (train_network(films, range(8), recipe, progress).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_serving_is_chosen_among_two_forms_by_the_calibration_part(films):
+    with Progress(disable=True) as progress:
+        network = new_network(films, range(12), TINY).eval()
+        serving, logits = choose_serving(network, films, range(12), crop=32, progress=progress)
+    assert (serving.crop, serving.mirror) in {(SIDE, False), (32, True)}
+    assert logits.shape == (12,)
+
+
+def batch_of(positive, lowest):
+    return Batch(
+        images=torch.zeros(1), masks=torch.zeros(1), lowest_t=torch.tensor(lowest), positive=torch.tensor(positive)
+    )
+
+
+def test_loss_of_hand_computed_outputs():
+    output = NetworkOutput(
+        logit=torch.tensor([0.0]),
+        ordinal=torch.tensor([[0.0, 0.0]]),
+        t_score=torch.tensor([-3.0]),
+        attention=torch.ones(1, 1, 1),
+    )
+    loss = combined_loss(output, batch_of([1.0], [-2.6]), torch.tensor(2.0), torch.tensor([-1.5, 0.8]))
+    classified = np.log(2) * (2 * 0.975 + 0.025)
+    assert loss.item() == pytest.approx(classified + 0.5 * np.log(2) + 0.5 * 0.5 * 0.5**2, abs=1e-6)
+
+
+def test_disk_form_keeps_statistics_and_counters_exact():
+    state = {"weight": torch.ones(2, 2) / 3, "running_var": torch.tensor([1e-7]), "steps": torch.tensor(5)}
+    arrays = float16(state)
+    assert {name: array.dtype.name for name, array in arrays.items()} == {
+        "weight": "float16",
+        "running_var": "float32",
+        "steps": "int64",
+    }
+
+
+def test_figures_of_the_unseen_part_carry_intervals_and_say_that_they_are_simulated():
+    patients = sample(400, 2)
+    noise = np.random.default_rng(0).normal(0, 0.5, 400)
+    logits = np.array([-2 * (patient.t_lowest + 2.5) for patient in patients]) + noise
+    part = Predictions(patients=patients, image_logits=logits, p_clinical=np.full(400, 0.3))
+    found = {metric.name: metric for metric in unseen_metrics(part, FUSION)}
+    image = found["auc.image"]
+    assert image.low < image.value < image.high
+    assert image.value > 0.95
+    assert (image.n, image.positives) == (400, part.truth.sum())
+    assert found["auc.clinical"].value == pytest.approx(0.5)
+    assert found["auc.image.without-osteopenia"].value >= image.value
+    assert found["auc.image.sex-f"].n + found["auc.image.sex-m"].n == 400
+    assert all("simulated" in metric.population for metric in found.values())
+    assert found["sensitivity.image.t-low"].value >= found["sensitivity.image.t-high"].value
