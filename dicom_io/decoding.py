@@ -1,0 +1,247 @@
+"""Pixel Data -> stored values: the one table of transfer syntaxes.
+
+Runs in workers only, never in the listener (performance.md D3). imagecodecs decodes, because it releases the GIL and is
+bit-exact on every lossless syntax; pydicom's own decoders take what imagecodecs refuses. Stored values are as PS3.5 8.1
+has them: overlay bits masked, sign extended, nothing rescaled.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.utils import pixel_array
+
+from dicom_io.element import integer, text
+from dicom_io.errors import PixelDecodeError
+
+Raw = npt.NDArray[Any]
+
+MAX_PIXELS: Final = 1 << 26
+"""Rows x columns of the largest image decoded: several times the largest detector made."""
+
+NATIVE: Final = (
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+)
+LOSSY: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless)
+MAYBE_LOSSY: Final = (uid.JPEG2000, uid.HTJ2K)
+"""Reversible or not, by encoder's choice; the object says which in (0028,2110)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelFormat:
+    """The Image Pixel Module (PS3.3 C.7.6.3) as far as decoding needs it; checked, so the numbers can be trusted."""
+
+    rows: int
+    columns: int
+    allocated: int
+    stored: int
+    high_bit: int
+    signed: bool
+
+    @property
+    def lowest(self) -> int:
+        """Smallest value that can be stored."""
+        return -(1 << (self.stored - 1)) if self.signed else 0
+
+    @property
+    def highest(self) -> int:
+        """Largest value that can be stored."""
+        return self.lowest + (1 << self.stored) - 1
+
+
+def pixel_format(dataset: Dataset) -> PixelFormat:
+    """Read and check the Image Pixel Module.
+
+    Raises:
+        PixelDecodeError: no single-sample monochrome image of 8 or 16 bits allocated.
+
+    """
+    rows, columns = integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0
+    if rows <= 0 or columns <= 0 or rows * columns > MAX_PIXELS:
+        msg = f"impossible size {rows}x{columns}"
+        raise PixelDecodeError(msg)
+    if (integer(dataset, "SamplesPerPixel") or 1) != 1 or text(dataset, "PhotometricInterpretation") not in _MONOCHROME:
+        msg = "not a monochrome image"
+        raise PixelDecodeError(msg)
+    allocated = integer(dataset, "BitsAllocated") or 0
+    stored = integer(dataset, "BitsStored") or allocated
+    high_bit = integer(dataset, "HighBit")
+    high_bit = stored - 1 if high_bit is None else high_bit
+    if allocated not in _DTYPES or not 1 <= stored <= high_bit + 1 <= allocated:
+        msg = f"impossible bit depth: {allocated} allocated, {stored} stored, high bit {high_bit}"
+        raise PixelDecodeError(msg)
+    return PixelFormat(
+        rows=rows,
+        columns=columns,
+        allocated=allocated,
+        stored=stored,
+        high_bit=high_bit,
+        signed=integer(dataset, "PixelRepresentation") == 1,
+    )
+
+
+def stored_values(dataset: Dataset, form: PixelFormat) -> npt.NDArray[np.int32]:
+    """Decode the (first) frame: int32 (rows, columns), each in [form.lowest, form.highest].
+
+    Raises:
+        PixelDecodeError: no pixel data, an unknown transfer syntax, or not the image the header claims.
+
+    """
+    if "PixelData" not in dataset or not dataset.PixelData:
+        msg = "no pixel data"
+        raise PixelDecodeError(msg)
+    syntax = transfer_syntax(dataset)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            raw = _native(dataset, form) if syntax in NATIVE else _encapsulated(dataset, form, syntax)
+    except PixelDecodeError:
+        raise
+    except Exception as error:  # decoders raise whatever damaged data provoke; here it gets one name
+        msg = f"{syntax.name}: cannot be decoded ({type(error).__name__})"
+        raise PixelDecodeError(msg) from error
+    if raw.shape != (form.rows, form.columns) or raw.dtype.kind not in "ui":
+        msg = f"{syntax.name}: decoded to {raw.shape} {raw.dtype}, header says {form.rows}x{form.columns}"
+        raise PixelDecodeError(msg)
+    return _canonical(raw, form, clip=syntax in LOSSY or syntax in MAYBE_LOSSY)
+
+
+def transfer_syntax(dataset: Dataset) -> uid.UID:
+    """The transfer syntax as stated, else as the parser found the dataset to be encoded."""
+    stated = text(getattr(dataset, "file_meta", Dataset()), "TransferSyntaxUID")
+    if stated:
+        return uid.UID(stated)
+    implicit, little = dataset.original_encoding
+    if little is False:
+        return uid.ExplicitVRBigEndian
+    return uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+
+
+def _native(dataset: Dataset, form: PixelFormat) -> Raw:
+    data = dataset.PixelData
+    count = form.rows * form.columns
+    if len(data) < count * form.allocated // 8:
+        msg = f"{len(data)} bytes of pixel data are too few for {form.rows}x{form.columns}"
+        raise PixelDecodeError(msg)
+    big = transfer_syntax(dataset) == uid.ExplicitVRBigEndian
+    if big and form.allocated == _BYTE and dataset["PixelData"].VR == "OW":
+        data = np.frombuffer(data[: len(data) // 2 * 2], "<u2").byteswap().tobytes()  # PS3.5 8.1.1: words are swapped
+    dtype = np.dtype(_DTYPES[form.allocated]).newbyteorder(">" if big else "<")
+    return np.frombuffer(data, dtype, count).reshape(form.rows, form.columns).astype(_DTYPES[form.allocated])
+
+
+def _encapsulated(dataset: Dataset, form: PixelFormat, syntax: uid.UID) -> Raw:
+    decoder = _DECODERS.get(syntax)
+    if decoder is None:
+        msg = f"transfer syntax {syntax} is not supported"
+        raise PixelDecodeError(msg)
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    size = _stated_size(frame)
+    if size not in (None, (form.rows, form.columns)):
+        msg = f"{syntax.name}: the frame states another size than the header"
+        raise PixelDecodeError(msg)
+    try:
+        return decoder(frame, form)
+    except Exception:  # noqa: BLE001 - whatever imagecodecs does not like, pydicom's decoders may try
+        return pixel_array(dataset, index=0, raw=True)
+
+
+def _stated_size(frame: bytes) -> tuple[int, int] | None:
+    """(rows, columns) a JPEG, JPEG-LS or JPEG 2000 frame states, read before a decoder works for minutes on a lie."""
+    siz = frame.find(_J2K_SIZ, 0, 4096)
+    if siz >= 0 and len(frame) >= siz + 24:
+        x, y, x0, y0 = struct.unpack_from(">4L", frame, siz + 8)
+        return y - y0, x - x0
+    position = 2
+    while frame[:2] == _JPEG_SOI and position + 9 <= len(frame):
+        marker, length = struct.unpack_from(">HH", frame, position)
+        if marker in _JPEG_SOF:
+            rows, columns = struct.unpack_from(">HH", frame, position + 5)
+            return rows, columns
+        position += 2 + length
+    return None
+
+
+def _canonical(raw: Raw, form: PixelFormat, *, clip: bool) -> npt.NDArray[np.int32]:
+    """PS3.5 8.1.1: keep the stored bits, extend the sign. Lossy decoders overshoot, which a mask would turn over."""
+    values = raw.astype(np.int32)
+    if clip:
+        signed = raw.dtype.kind == "i"
+        half = 1 << (form.stored - 1)
+        np.clip(values, -half if signed else 0, half - 1 if signed else 2 * half - 1, out=values)
+    else:
+        values >>= form.high_bit + 1 - form.stored
+    values &= (1 << form.stored) - 1
+    if form.signed:
+        values[values > form.highest] -= 1 << form.stored
+    return values
+
+
+def _jpeg(data: bytes, _form: PixelFormat) -> Raw:
+    return np.asarray(imagecodecs.jpeg8_decode(data))
+
+
+def _jpeg_ls(data: bytes, _form: PixelFormat) -> Raw:
+    return np.asarray(imagecodecs.jpegls_decode(data))
+
+
+def _jpeg_2000(data: bytes, _form: PixelFormat) -> Raw:
+    return np.asarray(imagecodecs.jpeg2k_decode(data))
+
+
+def _ht_jpeg_2000(data: bytes, _form: PixelFormat) -> Raw:
+    """The library (2026.3) drops an error in mid-image and returns memory nobody wrote: catch it on its way."""
+    dropped: list[str] = []
+    previous, sys.unraisablehook = sys.unraisablehook, lambda event: dropped.append(str(event.exc_value))
+    try:
+        image = np.asarray(imagecodecs.htj2k_decode(data))
+    finally:
+        sys.unraisablehook = previous
+    if dropped:
+        raise PixelDecodeError(dropped[0])
+    return image
+
+
+def _rle(data: bytes, form: PixelFormat) -> Raw:
+    dtype = np.dtype(_DTYPES[form.allocated])
+    decoded = imagecodecs.dicomrle_decode(data, dtype=dtype)
+    return np.asarray(decoded).view(dtype)[: form.rows * form.columns].reshape(form.rows, form.columns)
+
+
+_BYTE: Final = 8
+_J2K_SIZ: Final = b"\xff\x4f\xff\x51"
+_JPEG_SOI: Final = b"\xff\xd8"
+_JPEG_SOF: Final = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC} | {0xFFF7}
+_MONOCHROME: Final = ("MONOCHROME1", "MONOCHROME2")
+_DTYPES: Final[dict[int, type[np.uint8 | np.uint16]]] = {_BYTE: np.uint8, 16: np.uint16}
+_DECODERS: Final[dict[str, Callable[[bytes, PixelFormat], Raw]]] = {
+    uid.RLELossless: _rle,
+    uid.JPEGBaseline8Bit: _jpeg,
+    uid.JPEGExtended12Bit: _jpeg,
+    uid.JPEGLossless: _jpeg,
+    uid.JPEGLosslessSV1: _jpeg,
+    uid.JPEGLSLossless: _jpeg_ls,
+    uid.JPEGLSNearLossless: _jpeg_ls,
+    uid.JPEG2000Lossless: _jpeg_2000,
+    uid.JPEG2000: _jpeg_2000,
+    uid.HTJ2KLossless: _ht_jpeg_2000,
+    uid.HTJ2KLosslessRPCL: _ht_jpeg_2000,
+    uid.HTJ2K: _ht_jpeg_2000,
+}
+
+TRANSFER_SYNTAXES: Final = (*NATIVE, *map(uid.UID, _DECODERS))
+"""Every transfer syntax the worker decodes, and so every one the Storage SCP accepts."""

@@ -1,0 +1,37 @@
+"""Errors of `dicom_io`, named by what happens next.
+
+    DicomIoError
+    |-- HeaderInvalid     the object says too little, or too much nonsense, to be owned: park it for a person
+    |-- PixelDecodeError  the pixels cannot be read: the case ends, trying again changes nothing
+    |-- SpoolFull         no room: answer 0xA700, the sender keeps the image and comes again
+    |-- PeerUnavailable   the archive cannot take it now: try again with back-off, for days if need be
+    `-- PeerRefused       the archive will not take it: a person must act
+
+A message carries coded facts and UIDs, never a name or an identifier of a patient.
+"""
+
+from __future__ import annotations
+
+
+class DicomIoError(Exception):
+    """Root of the package's errors."""
+
+
+class HeaderInvalid(DicomIoError):
+    """The header cannot be parsed, or lacks a UID without which the object cannot be owned."""
+
+
+class PixelDecodeError(DicomIoError):
+    """The pixel data are absent, of an unsupported kind, or not what the header claims."""
+
+
+class SpoolFull(DicomIoError):
+    """The spool's file system or quota is exhausted. Nothing of the refused object is left on disk."""
+
+
+class PeerUnavailable(DicomIoError):
+    """The peer cannot be reached, is busy, or is out of resources. Trying again later is right."""
+
+
+class PeerRefused(DicomIoError):
+    """The peer understood and said no. Trying again changes nothing until a person has acted."""

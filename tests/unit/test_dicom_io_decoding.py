@@ -1,0 +1,211 @@
+"""Every transfer syntax the node accepts, from an independent encoder back to the stored values, bit for bit."""
+
+import shutil
+import subprocess
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread, uid
+from pydicom.dataset import Dataset
+from pydicom.pixels.encoders.base import EncodeRunner
+from pydicom.pixels.encoders.native import _encode_frame
+from support.dicom_objects import encode, film, radiograph_dataset
+
+from dicom_io.decoding import NATIVE, TRANSFER_SYNTAXES, pixel_format, stored_values
+from dicom_io.errors import DicomIoError, PixelDecodeError
+
+PIXELS = film()
+
+
+def rle(pixels: np.ndarray) -> bytes:
+    runner = EncodeRunner(uid.RLELossless)
+    rows, columns = pixels.shape
+    runner.set_options(
+        rows=rows,
+        columns=columns,
+        bits_allocated=16,
+        bits_stored=12,
+        samples_per_pixel=1,
+        pixel_representation=0,
+        photometric_interpretation="MONOCHROME2",
+        number_of_frames=1,
+    )
+    return bytes(_encode_frame(pixels.tobytes(), runner))
+
+
+LOSSLESS = {
+    uid.RLELossless: lambda: rle(PIXELS),
+    uid.JPEGLossless: lambda: imagecodecs.jpeg8_encode(PIXELS, bitspersample=12, lossless=True, predictor=4),
+    uid.JPEGLosslessSV1: lambda: imagecodecs.jpeg8_encode(PIXELS, bitspersample=12, lossless=True, predictor=1),
+    uid.JPEGLSLossless: lambda: imagecodecs.jpegls_encode(PIXELS),
+    uid.JPEGLSNearLossless: lambda: imagecodecs.jpegls_encode(PIXELS),
+    uid.JPEG2000Lossless: lambda: imagecodecs.jpeg2k_encode(
+        PIXELS, bitspersample=12, codecformat="j2k", reversible=True
+    ),
+    uid.JPEG2000: lambda: imagecodecs.jpeg2k_encode(PIXELS, bitspersample=12, codecformat="j2k", reversible=True),
+    uid.HTJ2KLossless: lambda: imagecodecs.htj2k_encode(PIXELS),
+    uid.HTJ2KLosslessRPCL: lambda: imagecodecs.htj2k_encode(PIXELS),
+    uid.HTJ2K: lambda: imagecodecs.htj2k_encode(PIXELS),
+}
+LOSSY = {
+    uid.JPEGExtended12Bit: (lambda: imagecodecs.jpeg8_encode(PIXELS, bitspersample=12, level=98), 120),
+    uid.JPEG2000: (lambda: imagecodecs.jpeg2k_encode(PIXELS, bitspersample=12, codecformat="j2k", level=60), 120),
+    uid.JPEGLSNearLossless: (lambda: imagecodecs.jpegls_encode(PIXELS, level=3), 3),
+}
+
+
+def decoded(part10: bytes) -> np.ndarray:
+    dataset = dcmread(BytesIO(part10))
+    return stored_values(dataset, pixel_format(dataset))
+
+
+@pytest.mark.parametrize("syntax", NATIVE, ids=lambda one: one.name)
+def test_native(syntax: uid.UID) -> None:
+    assert np.array_equal(decoded(encode(radiograph_dataset(), syntax)), PIXELS)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS, ids=lambda one: one.name)
+def test_lossless_is_bit_exact(syntax: uid.UID) -> None:
+    assert np.array_equal(decoded(encode(radiograph_dataset(), syntax, LOSSLESS[syntax]())), PIXELS)
+
+
+@pytest.mark.parametrize("syntax", LOSSY, ids=lambda one: one.name)
+def test_lossy_is_near(syntax: uid.UID) -> None:
+    encoder, tolerance = LOSSY[syntax]
+    values = decoded(encode(radiograph_dataset(), syntax, encoder()))
+    assert np.abs(values - PIXELS).max() <= tolerance
+
+
+def test_jpeg_baseline_8_bit() -> None:
+    eight = (PIXELS >> 4).astype(np.uint8)
+    dataset = radiograph_dataset(BitsAllocated=8, BitsStored=8, HighBit=7)
+    values = decoded(encode(dataset, uid.JPEGBaseline8Bit, imagecodecs.jpeg8_encode(eight, level=98)))
+    assert np.abs(values - eight).max() <= 12
+
+
+def test_every_accepted_transfer_syntax_is_tested_here() -> None:
+    assert set(TRANSFER_SYNTAXES) == {*NATIVE, *LOSSLESS, *LOSSY, uid.JPEGBaseline8Bit}
+
+
+@pytest.mark.parametrize(
+    ("tool", "options", "syntax"),
+    [
+        ("dcmcjpeg", ["+e1"], uid.JPEGLosslessSV1),
+        ("dcmcjpeg", ["+el"], uid.JPEGLossless),
+        ("dcmcjpls", [], uid.JPEGLSLossless),
+        ("dcmcrle", [], uid.RLELossless),
+        ("dcmconv", ["+td"], uid.DeflatedExplicitVRLittleEndian),
+        ("dcmconv", ["+tb"], uid.ExplicitVRBigEndian),
+    ],
+)
+def test_what_dcmtk_encoded(tmp_path: Path, tool: str, options: list[str], syntax: str) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    source, target = tmp_path / "in.dcm", tmp_path / "out.dcm"
+    source.write_bytes(encode(radiograph_dataset()))
+    subprocess.run([tool, *options, source, target], check=True, capture_output=True)
+    dataset = dcmread(target)
+    assert dataset.file_meta.TransferSyntaxUID == syntax
+    assert np.array_equal(stored_values(dataset, pixel_format(dataset)), PIXELS)
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEGLosslessSV1])
+def test_overlay_bits_above_the_stored_bits_are_masked(syntax: str) -> None:
+    dirty = PIXELS | np.uint16(0xA000)
+    frames = {
+        uid.RLELossless: rle(dirty),
+        uid.JPEGLosslessSV1: imagecodecs.jpeg8_encode(dirty, bitspersample=16, lossless=True, predictor=1),
+    }
+    assert np.array_equal(decoded(encode(radiograph_dataset(dirty), syntax, frames.get(syntax))), PIXELS)
+
+
+def test_stored_bits_at_the_upper_end_of_the_cell() -> None:
+    dataset = radiograph_dataset((PIXELS << 4) | 5, HighBit=15)
+    assert np.array_equal(decoded(encode(dataset)), PIXELS)
+
+
+@pytest.mark.parametrize(
+    "syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless]
+)
+def test_signed_values(syntax: str) -> None:
+    signed = PIXELS.astype(np.int32) - 2048
+    cell = (signed & 0xFFF).astype(np.uint16)
+    frames = {
+        uid.RLELossless: rle(cell),
+        uid.JPEGLSLossless: imagecodecs.jpegls_encode(cell),
+        uid.JPEG2000Lossless: imagecodecs.jpeg2k_encode(
+            signed.astype(np.int16), bitspersample=12, codecformat="j2k", reversible=True
+        ),
+    }
+    dataset = radiograph_dataset(cell, PixelRepresentation=1)
+    assert np.array_equal(decoded(encode(dataset, syntax, frames.get(syntax))), signed)
+
+
+def test_lossy_overshoot_is_clipped_not_turned_over() -> None:
+    checks = np.where((np.add.outer(np.arange(48), np.arange(40)) // 3) % 2, 1023, 0).astype(np.uint16)
+    frame = imagecodecs.jpeg8_encode(checks, bitspersample=12, level=40)
+    dataset = radiograph_dataset(checks, BitsStored=10, HighBit=9)
+    assert imagecodecs.jpeg8_decode(frame).max() > 1023
+    values = decoded(encode(dataset, uid.JPEGExtended12Bit, frame))
+    assert values[checks == 1023].min() > 500
+    assert values[checks == 0].max() < 500
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Rows": 0}, {"Rows": 49}, {"Rows": 65535, "Columns": 65535}, {"BitsAllocated": 12}, {"BitsAllocated": 32},
+        {"BitsStored": 17},
+        {"HighBit": 5}, {"SamplesPerPixel": 3}, {"PhotometricInterpretation": "RGB"},
+        {"PhotometricInterpretation": "PALETTE COLOR"},
+        {"PixelData": b""},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.JPEGLSLossless])
+def test_a_header_that_does_not_fit_is_refused(change: dict[str, Any], syntax: str) -> None:
+    frame = None if syntax == uid.ExplicitVRLittleEndian else LOSSLESS[syntax]()
+    part10 = encode(radiograph_dataset(), syntax, frame)
+    dataset = dcmread(BytesIO(part10))
+    for keyword, value in change.items():
+        setattr(dataset, keyword, value)
+    with pytest.raises(PixelDecodeError):
+        stored_values(dataset, pixel_format(dataset))
+
+
+def test_absent_pixels_and_foreign_syntaxes_are_refused() -> None:
+    dataset: Dataset = dcmread(BytesIO(encode(radiograph_dataset())))
+    dataset.file_meta.TransferSyntaxUID = uid.MPEG2MPML
+    with pytest.raises(PixelDecodeError, match="not supported"):
+        stored_values(dataset, pixel_format(dataset))
+    del dataset.PixelData
+    with pytest.raises(PixelDecodeError, match="no pixel data"):
+        stored_values(dataset, pixel_format(dataset))
+
+
+def test_a_broken_htj2k_frame_is_not_half_an_image() -> None:
+    frame = bytearray(LOSSLESS[uid.HTJ2KLossless]())
+    frame[len(frame) // 2 :] = bytes(len(frame) - len(frame) // 2)
+    with pytest.raises(PixelDecodeError):
+        decoded(encode(radiograph_dataset(), uid.HTJ2KLossless, bytes(frame)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(LOSSLESS)), st.data())
+def test_a_damaged_frame_ends_in_pixel_decode_error_or_an_image(syntax: str, data: st.DataObject) -> None:
+    frame = bytearray(LOSSLESS[uid.UID(syntax)]())
+    for _ in range(data.draw(st.integers(1, 4))):
+        frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(frame)))
+    try:
+        values = decoded(encode(radiograph_dataset(), syntax, bytes(frame[: cut or None])))
+    except DicomIoError:
+        return
+    assert values.shape == PIXELS.shape
+    assert values.min() >= 0
+    assert values.max() <= 4095

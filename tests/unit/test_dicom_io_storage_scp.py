@@ -1,0 +1,278 @@
+"""The Storage SCP on the wire: pynetdicom and DCMTK as senders, over loopback."""
+
+import hashlib
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread, uid
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from support.dicom_objects import encode, radiograph_dataset
+
+from config.settings import Peer, Reception
+from dicom_io.admission import Rejection, judge
+from dicom_io.decoding import TRANSFER_SYNTAXES
+from dicom_io.errors import HeaderInvalid
+from dicom_io.spool import Spool
+from dicom_io.storage_scp import STORAGE_CLASSES, StorageScp, StoredInstance, adopt
+
+Handler = Callable[[StoredInstance], None]
+
+
+@contextmanager
+def running(directory: Path, on_stored: Handler, **settings: object) -> Iterator[StorageScp]:
+    scp = StorageScp(Reception(port=0, **settings), Spool(directory), on_stored)
+    scp.start()
+    try:
+        yield scp
+    finally:
+        scp.stop(grace=1.0)
+
+
+def associate(
+    scp: StorageScp, *, called: str = "OSTEON", calling: str = "MODALITY", syntax: str | None = None
+) -> Association:
+    ae = AE(calling)
+    ae.add_requested_context("1.2.840.10008.1.1")
+    for sop_class in STORAGE_CLASSES:
+        ae.add_requested_context(sop_class, syntax or uid.ExplicitVRLittleEndian)
+    return ae.associate("127.0.0.1", scp.port, ae_title=called)
+
+
+def send(scp: StorageScp, part10: bytes) -> int:
+    dataset = dcmread(BytesIO(part10))
+    association = associate(scp, syntax=dataset.file_meta.TransferSyntaxUID)
+    assert association.is_established
+    status = association.send_c_store(dataset)
+    association.release()
+    return int(status.Status)
+
+
+def rejection(association: Association) -> tuple[int, int, int]:
+    assert association.is_rejected
+    answer = association.acceptor.primitive
+    return answer.result, answer.result_source, answer.diagnostic
+
+
+def files(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
+def test_stored_before_success_and_reported_once(tmp_path: Path) -> None:
+    seen: list[StoredInstance] = []
+
+    def on_stored(instance: StoredInstance) -> None:
+        assert (tmp_path / instance.spool_file).exists()
+        seen.append(instance)
+
+    part10 = encode(radiograph_dataset())
+    with running(tmp_path, on_stored) as scp:
+        echo = associate(scp)
+        assert echo.send_c_echo().Status == 0
+        echo.release()
+        assert send(scp, part10) == 0
+        assert send(scp, part10) == 0
+    first, second = seen
+    assert (first.spool_file, first.sha256) == (second.spool_file, second.sha256)
+    assert (first.calling_ae, first.peer_address) == ("MODALITY", "127.0.0.1")
+    content = (tmp_path / first.spool_file).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == first.sha256
+    received, sent = dcmread(BytesIO(content)), dcmread(BytesIO(part10))
+    assert received == sent
+    assert first.reference.sop_instance_uid == sent.SOPInstanceUID
+    assert len(files(tmp_path)) == 1
+
+
+def test_every_class_is_taken_and_every_syntax_kept(tmp_path: Path) -> None:
+    with running(tmp_path, lambda _: None) as scp:
+        for number, sop_class in enumerate(STORAGE_CLASSES):
+            assert send(scp, encode(radiograph_dataset(sop_class=sop_class, number=number))) == 0
+        for syntax in TRANSFER_SYNTAXES:
+            association = associate(scp, syntax=syntax)
+            assert {str(one.transfer_syntax[0]) for one in association.accepted_contexts} == {
+                "1.2.840.10008.1.2",
+                str(syntax),
+            }
+            association.release()
+        assert send(scp, encode(radiograph_dataset(number=80), uid.DeflatedExplicitVRLittleEndian)) == 0
+        assert send(scp, encode(radiograph_dataset(number=81), uid.ExplicitVRBigEndian)) == 0
+        ae = AE("MODALITY")
+        ae.add_requested_context(uid.RTImageStorage)
+        refused = ae.associate("127.0.0.1", scp.port, ae_title="OSTEON")
+        assert not refused.is_established
+
+
+def test_a_ledger_that_cannot_commit_means_a700_and_no_file(tmp_path: Path) -> None:
+    def on_stored(_: StoredInstance) -> None:
+        msg = "database is locked"
+        raise RuntimeError(msg)
+
+    with running(tmp_path, on_stored) as scp:
+        assert send(scp, encode(radiograph_dataset())) == 0xA700
+        assert files(tmp_path) == []
+
+
+def test_a_spool_above_the_watermark_means_a700(tmp_path: Path) -> None:
+    with running(tmp_path, lambda _: None, full_at_percent=0.0001) as scp:
+        assert send(scp, encode(radiograph_dataset())) == 0xA700
+        assert files(tmp_path) == []
+
+
+def raw_store(scp: StorageScp, dataset: bytes, instance: str, sop_class: str = STORAGE_CLASSES[1]) -> int:
+    """C-STORE of arbitrary bytes, as a broken sender would."""
+    association = associate(scp)
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, instance
+    request.DataSet = BytesIO(dataset)
+    context = next(one for one in association.accepted_contexts if one.abstract_syntax == sop_class)
+    association._reactor_checkpoint.clear()
+    association.dimse.send_msg(request, context.context_id)
+    _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    association.release()
+    return int(answer.Status)
+
+
+def body(**change: object) -> bytes:
+    part10 = encode(radiograph_dataset(**change))
+    return part10[part10.index(b"\x08\x00\x05\x00CS") :]
+
+
+def test_objects_that_cannot_be_owned(tmp_path: Path) -> None:
+    good = str(radiograph_dataset().SOPInstanceUID)
+    with running(tmp_path, lambda _: None) as scp:
+        assert raw_store(scp, body(), good) == 0x0000
+        assert raw_store(scp, body(), "1.2.3.4.5") == 0xA900
+        assert raw_store(scp, body(), good, STORAGE_CLASSES[0]) == 0xA900
+        assert raw_store(scp, b"\xff" * 400, good) == 0xC000
+        assert raw_store(scp, body(StudyInstanceUID=""), good) == 0xC000
+    assert len(list((tmp_path / "quarantine").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "called", "expected"),
+    [
+        ({}, "OSTEON2", (1, 1, 7)),
+        ({}, "osteon", (1, 1, 7)),
+        ({"peers": (Peer(ae_title="OTHER"),)}, "OSTEON", (1, 1, 3)),
+        ({"peers": (Peer(ae_title="MODALITY", networks=("10.0.0.0/8",)),)}, "OSTEON", (1, 1, 3)),
+    ],
+)
+def test_permanent_rejections(
+    tmp_path: Path, settings: dict[str, object], called: str, expected: tuple[int, int, int]
+) -> None:
+    with running(tmp_path, lambda _: None, **settings) as scp:
+        assert rejection(associate(scp, called=called)) == expected
+
+
+def test_an_address_off_loopback_needs_a_peer_entry() -> None:
+    asked = {"called": "OSTEON", "calling": "PACS"}
+    assert judge(Reception(), **asked, address="192.168.1.5") is Rejection.ADDRESS
+    assert judge(Reception(), **asked, address="::ffff:127.0.0.1") is None
+    listed = Reception(peers=(Peer(ae_title="PACS", networks=("192.168.1.0/24", "fd00::/8")),))
+    assert judge(listed, **asked, address="192.168.1.5") is None
+    assert judge(listed, **asked, address="fd00::5") is None
+    assert judge(listed, **asked, address="127.0.0.1") is Rejection.ADDRESS
+
+
+def test_beyond_the_limit_the_rejection_is_transient(tmp_path: Path) -> None:
+    with running(tmp_path, lambda _: None, maximum_associations=1) as scp:
+        first = associate(scp)
+        assert rejection(associate(scp)) == (2, 3, 2)
+        assert first.send_c_echo().Status == 0
+        first.release()
+
+
+def test_stop_rejects_transiently_lets_a_store_finish_and_leaves_no_thread(tmp_path: Path) -> None:
+    entered, leave, seen = threading.Event(), threading.Event(), []
+
+    def slow(instance: StoredInstance) -> None:
+        entered.set()
+        leave.wait(10)
+        seen.append(instance)
+
+    scp = StorageScp(Reception(port=0), Spool(tmp_path), slow)
+    scp.start()
+    statuses: list[int] = []
+    sender = threading.Thread(target=lambda: statuses.append(send(scp, encode(radiograph_dataset()))))
+    sender.start()
+    assert entered.wait(10)
+    stopper = threading.Thread(target=scp.stop, args=(10.0,))
+    stopper.start()
+    while not scp._draining:
+        pass
+    assert rejection(associate(scp)) == (2, 3, 2)
+    leave.set()
+    sender.join(10)
+    stopper.join(10)
+    assert statuses == [0]
+    assert len(seen) == 1
+    assert [one.name for one in threading.enumerate() if one.name.startswith(("Acceptor", "dicom-accept"))] == []
+
+
+def test_stop_aborts_what_does_not_end(tmp_path: Path) -> None:
+    scp = StorageScp(Reception(port=0), Spool(tmp_path), lambda _: None)
+    scp.start()
+    idle = associate(scp)
+    silent = socket.create_connection(("127.0.0.1", scp.port))
+    stalled = socket.create_connection(("127.0.0.1", scp.port))
+    stalled.sendall(b"\x01\x00" + struct.pack(">L", 200) + b"half")
+    scp.stop(grace=0.1)
+    idle.join(5)
+    assert not idle.is_alive()
+    assert [one.name for one in threading.enumerate() if one.name.startswith(("Acceptor", "dicom-accept"))] == []
+    silent.close()
+    stalled.close()
+
+
+def test_a_hostile_length_is_not_waited_for(tmp_path: Path) -> None:
+    with running(tmp_path, lambda _: None) as scp:
+        with socket.create_connection(("127.0.0.1", scp.port), timeout=5) as hostile:
+            hostile.sendall(b"\x01\x00" + struct.pack(">L", 0xFFFFFFF0) + b"x" * 100)
+            assert hostile.recv(100) in (b"", b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00")
+        with socket.create_connection(("127.0.0.1", scp.port), timeout=5) as scanner:
+            scanner.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert send(scp, encode(radiograph_dataset())) == 0
+
+
+def test_orphans_are_adopted_and_damage_is_noticed(tmp_path: Path) -> None:
+    spool, seen = Spool(tmp_path), []
+    with running(tmp_path, seen.append) as scp:
+        assert send(scp, encode(radiograph_dataset())) == 0
+    (orphan,) = spool.orphans([])
+    adopted = adopt(spool, orphan)
+    assert (adopted.reference, adopted.sha256, adopted.spool_file) == (seen[0].reference, seen[0].sha256, orphan)
+    spool.path(orphan).write_bytes(spool.path(orphan).read_bytes()[:-1])
+    with pytest.raises(HeaderInvalid):
+        adopt(spool, orphan)
+
+
+@pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed")
+def test_dcmtk(tmp_path: Path) -> None:
+    source = tmp_path / "in.dcm"
+    source.write_bytes(encode(radiograph_dataset()))
+    seen: list[StoredInstance] = []
+    with running(tmp_path / "spool", seen.append, maximum_associations=2) as scp:
+        target = ["127.0.0.1", str(scp.port)]
+        assert subprocess.run(["echoscu", "-aec", "OSTEON", *target], check=False).returncode == 0
+        assert (
+            subprocess.run(["storescu", "-aec", "OSTEON", "-aet", "DCMTK", *target, source], check=False).returncode
+            == 0
+        )
+        wrong = subprocess.run(["echoscu", "-aec", "WRONG", *target], check=False, capture_output=True, text=True)
+    assert [one.calling_ae for one in seen] == ["DCMTK"]
+    assert "Rejected Permanent, Source: Service User" in wrong.stderr
+    assert "Called AE Title Not Recognized" in wrong.stderr
+    received: Dataset = dcmread(tmp_path / "spool" / seen[0].spool_file)
+    assert received == dcmread(source)
