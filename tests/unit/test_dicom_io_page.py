@@ -1,0 +1,165 @@
+import itertools
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from support.report_cases import INPUTS, MODEL, SIMULATED_MODEL, context, header, limited, radiograph, scored
+
+from dicom_io import canvas, wording
+from dicom_io.envelope import part10
+from dicom_io.page import build_page, draw_page
+from dicom_io.reference_header import reference_header
+from model.domain import Category, MatchClass, Mode, Reason, Scored
+
+OUTCOMES = list(itertools.product(Category, Mode))
+
+
+def words(result: Scored, **changes: object) -> str:
+    clean = reference_header(header(**changes)).dataset
+    return "\n".join(draw_page(clean, radiograph(), result, context()).written)
+
+
+def page(result: Scored | None = None, **changes: object) -> Dataset:
+    clean = reference_header(header(**changes)).dataset
+    built = build_page(clean, radiograph(), result or scored(), context(), digest="d")
+    return dcmread(BytesIO(part10(built)))
+
+
+@pytest.mark.parametrize(("category", "mode"), OUTCOMES)
+def test_page_says_category_probability_threshold_and_disclaimer(category: Category, mode: Mode) -> None:
+    result = scored(category, mode)
+    said = words(result)
+    shown = wording.percentages(result)
+    for text in (
+        wording.headline(result),
+        wording.advice(result),
+        f"{shown.decisive} %",
+        f"threshold {shown.t_high} %",
+    ):
+        assert text in said
+    assert wording.DISCLAIMER in said.replace("\n", " ")
+    assert wording.SIMULATED not in said
+    assert wording.forbidden(said) == ()
+
+
+def test_page_says_whose_it_is_and_which_model_spoke() -> None:
+    said = words(scored())
+    for text in ("Müller, Änne", "0012345", "1955-02-12", "A2026-0815", "2026-04-04 10:15", "St. Example Hospital"):
+        assert text in said
+    for text in ("Osteon chest film model 1.4.0", "3f3f3f3f3f3f", "2026-04-04 10:20 (UTC+0200)"):
+        assert text in said
+
+
+def test_inputs_tell_age_source_and_what_is_missing() -> None:
+    said = words(scored())
+    for text in ("54.5 kg", "34 days before, HL7 ORU^R01 MSG00017", "Alkaline phosphatase", "no usable value"):
+        assert text in said
+    unmatched = words(scored(mode=Mode.IMAGE_ONLY, match=MatchClass.AMBIGUOUS))
+    assert "Several clinical records could fit" in unmatched
+    assert "missing" in unmatched
+
+
+def test_limits_are_worded() -> None:
+    said = words(limited())
+    assert "LIMITED, interpret with caution" in said
+    assert wording.reason(Reason.LOSSY) in said.replace("\n", " ")
+
+
+def test_many_inputs_are_counted_not_overprinted() -> None:
+    many = tuple(replace(INPUTS[2], variable=f"lab_{n}") for n in range(11))
+    assert "and 5 more in the structured report" in words(scored(inputs=many))
+
+
+def test_simulated_banner_is_red_on_top_and_bottom() -> None:
+    result = scored(model=SIMULATED_MODEL)
+    assert words(result).count(wording.SIMULATED) == 2
+    pixels = page(result).pixel_array
+    assert pixels.shape == (1300, 1000, 3)
+    assert tuple(pixels[2, 2]) == tuple(pixels[1297, 2]) == canvas.RED
+    assert tuple(page().pixel_array[2, 2]) == canvas.WHITE
+
+
+def test_categories_differ_in_black_and_white() -> None:
+    grey = [
+        page(scored(c, p_fused=0.5, t_low=0.2, t_high=0.7)).pixel_array[226:412, :, :].mean(axis=2) for c in Category
+    ]
+    assert all(np.abs(a - b).mean() > 1 for a, b in itertools.combinations(grey, 2))
+
+
+def test_secondary_capture_attributes() -> None:
+    ds = page()
+    assert ds.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+    assert (ds.Modality, ds.SeriesNumber, ds.ConversionType, ds.BurnedInAnnotation) == ("OT", 9902, "WSD", "YES")
+    assert list(ds.ImageType) == ["DERIVED", "SECONDARY", "OTHER"]
+    assert (ds.PhotometricInterpretation, ds.BitsStored, ds.BodyPartExamined) == ("RGB", 8, "CHEST")
+    assert ds.ManufacturerModelName == "Osteon"
+    assert ds.ContentQualification == "RESEARCH"
+    assert ds.SourceImageSequence[0].ReferencedSOPInstanceUID == header().SOPInstanceUID
+    assert (ds.StudyTime, ds.ContentTime, ds.TimezoneOffsetFromUTC) == ("101530", "102031", "+0200")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("Иванова^Анна", "Иванова, Анна"), ("Παππά^Άννα^Ω", "Παππά, Άννα Ω"), ("Wang^Xiao=王^小东", "Wang, Xiao")],
+)
+def test_names_the_typeface_has_are_drawn(name: str, shown: str) -> None:
+    assert shown in words(scored(), SpecificCharacterSet="ISO_IR 192", PatientName=name)
+
+
+def test_name_that_cannot_be_drawn_gives_way_to_the_id() -> None:
+    said = words(scored(), SpecificCharacterSet="ISO_IR 192", PatientName="ܐܒܓ^ܕܗܘ")
+    assert "ID 0012345" in said
+    assert "name cannot be drawn here" in said
+    assert "?" not in said
+
+
+def test_empty_identity_is_said() -> None:
+    said = words(scored(), PatientName=None, PatientID=None, StudyDate=None, StudyTime=None, AccessionNumber=None)
+    for text in ("ID not stated", "name not stated", "study date not stated", "no accession number"):
+        assert text in said
+
+
+@pytest.mark.parametrize(
+    ("t_low", "t_high", "p"), [(0.0, 0.01, 0.005), (0.97, 0.99, 0.98), (0.5, 0.5, 0.5), (0.0, 1.0, 1.0)]
+)
+def test_extreme_thresholds_stay_on_the_page(t_low: float, t_high: float, p: float) -> None:
+    category = Category.ABOVE if p >= t_high else Category.BETWEEN
+    picture = draw_page(
+        reference_header(header()).dataset,
+        radiograph(),
+        scored(category, p_fused=p, t_low=t_low, t_high=t_high),
+        context(),
+    ).image
+    edge = np.asarray(picture)[420:640, 985:]
+    assert (edge == 255).all()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attention": ()},
+        {"attention": ((0.0, 0.0), (0.0, 0.0))},
+        {"attention": ((0.5, 0.5),)},
+        {"analysed_region": (100, 50, 300, 250)},
+        {"analysed_region": (0, 0, 0, 0)},
+    ],
+)
+def test_odd_attention_maps_and_regions_are_drawn_or_left_out(changes: dict[str, object]) -> None:
+    assert words(scored(**changes))
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (64, 3000), (3000, 64)])
+def test_any_film_fits(shape: tuple[int, int]) -> None:
+    film = radiograph(pixels=np.zeros(shape, np.float32))
+    clean = reference_header(header()).dataset
+    assert draw_page(clean, film, scored(analysed_region=(0, 0, *shape)), context()).image.size == (1000, 1300)
+
+
+def test_overlong_texts_are_shortened_but_the_disclaimer_never() -> None:
+    model = replace(MODEL, name="m" * 200, calibration_id="c" * 200)
+    said = words(scored(model=model), PatientName="A" * 33 + "^" + "B" * 30)
+    assert "…" in said
+    assert wording.DISCLAIMER in said.replace("\n", " ")
