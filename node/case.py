@@ -88,13 +88,12 @@ class Reported:
     match: MatchClass
     result: Scored
     objects: tuple[ReportObject, ...]
-    """Empty when `report.report_on` asks for no report of this category."""
     destinations: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """Every destination has the report."""
+    """Every destination has the report; or the site wants none of this category, then there are no objects."""
 
     case_id: int
     source: Source

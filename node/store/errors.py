@@ -1,0 +1,41 @@
+"""What the store raises, named by what happens next.
+
+    StoreError
+    |-- LedgerError        the database cannot be used as it is: a person must act (wrong version, not a ledger)
+    |-- LedgerUnavailable  not now: database down, locked or disk full; try again
+    |-- LostLease          another worker took this task over: drop everything done for it
+    |-- NoSuchCase         the caller named a case that is not there, or not in the state the call needs
+    `-- DamagedObject      frozen bytes no longer have the digest they were frozen with: send nothing
+
+Programming errors (a wrong statement, a broken constraint) stay what SQLAlchemy raises: nobody is meant to catch them.
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Root of what the store raises on purpose."""
+
+
+class LedgerError(StoreError):
+    """The database cannot be used. The message is one line: what is wrong and what to do."""
+
+
+class LedgerUnavailable(StoreError):
+    """The database did not answer or could not write. Nothing of the transaction is known to be stored; try again."""
+
+
+class LostLease(StoreError):
+    """The fence of a task moved: somebody else works on it now."""
+
+    def __init__(self, task_id: int) -> None:
+        super().__init__(f"task {task_id} was taken over by another worker")
+        self.task_id = task_id
+
+
+class NoSuchCase(StoreError):
+    """There is no such case, or it is not in a state in which this can be done."""
+
+
+class DamagedObject(StoreError):
+    """An object in the outbox is not what was frozen."""

@@ -1,0 +1,258 @@
+"""Durable tasks beside the domain rows: the only truth about what must still be done (reception-and-delivery.md 1.3).
+
+Rules: a task is enqueued in the transaction that changes the domain; a claim is a lease plus a fence; no transaction is
+open while a handler works; a completion carries the fence, and follow-up work and domain change are in its transaction.
+Crashes are counted at the claim, because a killed process reaches no `except`.
+
+Nothing that happens while a task is being done is lost: `touch` and `poke` move its due time, and the completion sees
+that it moved and lets the task go round again. So a handler must look at the state of its case first.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from node.store.engine import Connection
+from node.store.errors import LostLease
+from node.store.owners import is_gone
+from node.store.schema import task as t
+from node.store.upsert import insert
+
+MAX_ERRORS: Final = 8
+"""Real errors after which a task is dead; what asks for a Retry is none."""
+MAX_CRASHES: Final = 3
+"""Claims that never came back after which a task is dead."""
+MAX_BACKOFF_SECONDS: Final = 3600.0
+
+_LIVE = ("todo", "doing")
+_ENDED = ("done", "dead")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A task as it was claimed or listed; what it holds may have moved on since."""
+
+    id: int
+    lane: str
+    kind: str
+    key: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    state: str
+    """`todo`, `doing`, `done` or `dead`."""
+    due_at: float
+    """Seconds since 1970."""
+    attempts: int
+    """Errors so far, plus one for the claim in progress."""
+    crashes: int
+    """Claims that never came back, plus one for the claim in progress."""
+    fence: int
+    """Grows with every claim; a completion with an older one is dropped."""
+    error: str | None
+    """Last error or reason for waiting, without patient data."""
+
+
+def enqueue(
+    c: Connection, kind: str, key: str, *, lane: str, delay: float = 0.0, payload: Mapping[str, Any] | None = None
+) -> bool:
+    """Add the task `(kind, key)`, due in `delay` seconds. Whether it is new; an existing one is left alone.
+
+    Call it inside the transaction that changes the domain rows.
+    """
+    now = time.time()
+    statement = insert(c, t).values(
+        _new_row(kind, key, lane, now + delay, now) | {"payload": json.dumps(payload or {})}
+    )
+    added = statement.on_conflict_do_nothing(index_elements=["kind", "key"]).returning(t.c.id)
+    return c.execute(added).first() is not None  # RETURNING: psycopg gives rowcount -1 here
+
+
+def touch(c: Connection, kind: str, key: str, *, lane: str, delay: float = 0.0) -> None:
+    """Make sure `(kind, key)` is done once more, `delay` seconds from now.
+
+    Missing: added. Waiting: due time moved. Done or dead: opened again with its counters at zero. Being done: it goes
+    round again at once when it completes.
+    """
+    now = time.time()
+    reopened = t.c.state.in_(_ENDED)
+    statement = insert(c, t).values(_new_row(kind, key, lane, now + delay, now))
+    changes = {
+        "due_at": sa.case((t.c.state == "doing", now), else_=now + delay),
+        "state": sa.case((t.c.state == "doing", "doing"), else_="todo"),
+        "attempts": sa.case((reopened, 0), else_=t.c.attempts),
+        "crashes": sa.case((reopened, 0), else_=t.c.crashes),
+        "lane": lane,
+        "hinted_at": None,
+        "updated_at": now,
+    }
+    c.execute(statement.on_conflict_do_update(index_elements=["kind", "key"], set_=changes))
+
+
+def poke(c: Connection, kind: str, key: str) -> bool:
+    """An event arrived: do `(kind, key)` now, or once more when it is being done. Whether there was such work."""
+    now = time.time()
+    statement = sa.update(t).where(t.c.kind == kind, t.c.key == key, t.c.state.in_(_LIVE))
+    return c.execute(statement.values(due_at=now, hinted_at=None, updated_at=now)).rowcount > 0
+
+
+def any_due(c: Connection, lane: str) -> bool:
+    """Whether a claim would find work; for a reader, so that looking takes no write lock."""
+    return c.execute(sa.select(t.c.id).where(t.c.lane == lane, _claimable(time.time())).limit(1)).first() is not None
+
+
+def claim(c: Connection, lane: str, limit: int, *, owner: str, lease: float) -> tuple[Task, ...]:
+    """Take at most `limit` due tasks of `lane` for `lease` seconds, oldest first; also those whose lease ran out."""
+    if limit <= 0:
+        return ()
+    now = time.time()
+    due = sa.select(t.c.id).where(t.c.lane == lane, _claimable(now)).order_by(t.c.due_at, t.c.id).limit(limit)
+    # A CTE: PostgreSQL may run a plain IN (SELECT ... LIMIT n FOR UPDATE SKIP LOCKED) twice and exceed n.
+    picked = due.with_for_update(skip_locked=True).cte("picked")
+    came_back = t.c.state == "todo"  # a task found in `doing` crashed: counted below, and no error of its own
+    statement = sa.update(t).where(t.c.id.in_(sa.select(picked.c.id)))
+    taken = statement.values(
+        state="doing",
+        lease_until=now + lease,
+        owner=owner,
+        attempts=t.c.attempts + sa.case((came_back, 1), else_=0),
+        crashes=t.c.crashes + 1,
+        fence=t.c.fence + 1,
+        updated_at=now,
+    ).returning(t)
+    return tuple(sorted((_task(row) for row in c.execute(taken)), key=lambda task: (task.due_at, task.id)))
+
+
+def renew(c: Connection, tasks: Iterable[Task], *, lease: float) -> None:
+    """Move the leases of `tasks` that are still ours to `lease` seconds from now (heartbeat)."""
+    until = time.time() + lease
+    for task in sorted(tasks, key=lambda task: task.id):  # one order for all hosts: no deadlock between heartbeats
+        c.execute(sa.update(t).where(_ours(task)).values(lease_until=until))
+
+
+def checkpoint(c: Connection, task: Task) -> None:
+    """Make sure, inside a transaction that saves an intermediate state, that `task` is still ours.
+
+    Raises:
+        LostLease: another worker took it over; let it propagate, so that the transaction is rolled back.
+
+    """
+    if c.execute(sa.update(t).where(_ours(task)).values(updated_at=time.time())).rowcount != 1:
+        raise LostLease(task.id)
+
+
+def finish(c: Connection, task: Task) -> bool:
+    """`task` is done. False: it was taken over; change nothing else in this transaction."""
+    return _complete(c, task, state=_again_if_moved(task, "done"), attempts=0, error=None)
+
+
+def retry_later(c: Connection, task: Task, *, after: float, reason: str) -> bool:
+    """`task` waits `after` seconds; no failure. Due at once when it was poked meanwhile. False as in `finish`."""
+    due_at = sa.case((t.c.due_at != task.due_at, t.c.due_at), else_=time.time() + after)
+    return _complete(c, task, state="todo", due_at=due_at, attempts=task.attempts - 1, error=reason)
+
+
+def fail(c: Connection, task: Task, *, error: str) -> bool:
+    """`task` had a real error, `error` in words without patient data: tried again after a pause that doubles.
+
+    The caller decides with `exhausted` whether to `bury` it instead. False as in `finish`.
+    """
+    pause = min(MAX_BACKOFF_SECONDS, 2.0**task.attempts) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
+    return _complete(c, task, state="todo", due_at=time.time() + pause, error=error)
+
+
+def exhausted(task: Task) -> bool:
+    """Whether one more error of `task` is the last."""
+    return task.attempts >= MAX_ERRORS
+
+
+def crashed_too_often(task: Task) -> bool:
+    """Whether workers died in `task` so often that it must not be started again."""
+    return task.crashes > MAX_CRASHES
+
+
+def bury(c: Connection, task: Task, *, error: str) -> bool:
+    """`task` goes to the dead letter until a person takes it up. False as in `finish`."""
+    return _complete(c, task, state="dead", error=error)
+
+
+def operator_retry(c: Connection, task_id: int) -> bool:
+    """Take a dead task up again with counters at zero, due now. Whether it was dead."""
+    now = time.time()
+    fresh = {"state": "todo", "due_at": now, "attempts": 0, "crashes": 0, "hinted_at": None, "updated_at": now}
+    return c.execute(sa.update(t).where(t.c.id == task_id, t.c.state == "dead").values(fresh)).rowcount == 1
+
+
+def release_dead_owners(c: Connection) -> int:
+    """End the leases of processes of this host that no longer run, so that their work need not wait. How many.
+
+    Call it once when a worker starts. The crash stays counted.
+    """
+    held = sa.select(t.c.owner).distinct().where(t.c.state == "doing", t.c.owner.is_not(None))
+    gone = [owner for owner in c.execute(held).scalars().all() if is_gone(owner)]
+    statement = sa.update(t).where(t.c.state == "doing", t.c.owner.in_(gone))
+    return c.execute(statement.values(lease_until=None)).rowcount
+
+
+def get(c: Connection, kind: str, key: str) -> Task | None:
+    """Return the task `(kind, key)`."""
+    row = c.execute(sa.select(t).where(t.c.kind == kind, t.c.key == key)).first()
+    return None if row is None else _task(row)
+
+
+def dead_tasks(c: Connection, *, limit: int = 100) -> tuple[Task, ...]:
+    """List the dead letter, latest first."""
+    rows = c.execute(sa.select(t).where(t.c.state == "dead").order_by(t.c.updated_at.desc(), t.c.id).limit(limit))
+    return tuple(_task(row) for row in rows.all())
+
+
+def count_by_state(c: Connection) -> dict[tuple[str, str], int]:
+    """Number of tasks by (lane, state)."""
+    rows = c.execute(sa.select(t.c.lane, t.c.state, sa.func.count()).group_by(t.c.lane, t.c.state)).all()
+    return {(lane, state): count for lane, state, count in rows}
+
+
+def _complete(c: Connection, task: Task, **values: Any) -> bool:
+    now = time.time()
+    released = {"lease_until": None, "owner": None, "crashes": 0, "hinted_at": None, "updated_at": now}
+    return c.execute(sa.update(t).where(_ours(task)).values(released | values)).rowcount == 1
+
+
+def _again_if_moved(task: Task, state: str) -> sa.Case[str]:
+    return sa.case((t.c.due_at != task.due_at, "todo"), else_=state)
+
+
+def _ours(task: Task) -> sa.ColumnElement[bool]:
+    """The fence; and `doing`, so that a completion whose commit was answered by silence does not count twice."""
+    return sa.and_(t.c.id == task.id, t.c.fence == task.fence, t.c.state == "doing")
+
+
+def _claimable(now: float) -> sa.ColumnElement[bool]:
+    free = sa.or_(t.c.lease_until.is_(None), t.c.lease_until < now)
+    # Literals, so that both databases can prove the partial index covers the query.
+    return sa.and_(t.c.state.in_([sa.literal_column("'todo'"), sa.literal_column("'doing'")]), t.c.due_at <= now, free)
+
+
+def _new_row(kind: str, key: str, lane: str, due_at: float, now: float) -> dict[str, Any]:
+    return {"lane": lane, "kind": kind, "key": key, "due_at": due_at, "created_at": now, "updated_at": now}
+
+
+def _task(row: sa.Row[Any]) -> Task:
+    return Task(
+        id=row.id,
+        lane=row.lane,
+        kind=row.kind,
+        key=row.key,
+        payload=json.loads(row.payload),
+        state=row.state,
+        due_at=row.due_at,
+        attempts=row.attempts,
+        crashes=row.crashes,
+        fence=row.fence,
+        error=row.error,
+    )

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from support.postgres import Cluster
+
+from node.store import clinical_schema, jobs, schema
+from node.store.engine import Connection, Ledger, journal_mode, open_ledger
+from node.store.errors import LedgerError, LedgerUnavailable
+from node.store.metadata import metadata
+
+OPEN_IT = """
+import sys
+from node.store.engine import open_ledger
+print("ready", flush=True)
+sys.stdin.readline()
+open_ledger(sys.argv[1]).close()
+"""
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path: Path):
+    opened = open_ledger(tmp_path / "folder that is made" / "50% ledger.db")
+    yield opened
+    opened.close()
+
+
+def enqueue_and_break(c: Connection) -> None:
+    jobs.enqueue(c, "advance", "1", lane="infer")
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("version", "mode"),
+    [
+        ((3, 40, 1), "truncate"),
+        ((3, 51, 2), "truncate"),
+        ((3, 51, 3), "wal"),
+        ((3, 52, 0), "wal"),
+        ((4, 0, 0), "wal"),
+    ],
+)
+def test_wal_is_refused_below_the_fix_of_the_wal_reset_bug(version, mode):
+    assert journal_mode(version) == mode
+
+
+def test_sqlite_writer_is_durable_and_keeps_foreign_keys(sqlite_ledger: Ledger):
+    with sqlite_ledger.begin() as c:
+        assert c.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert c.exec_driver_sql("PRAGMA journal_mode").scalar() == journal_mode()
+        assert c.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert c.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+
+
+def test_every_new_connection_of_the_writer_is_durable_too(sqlite_ledger: Ledger):
+    sqlite_ledger._writer.dispose()
+    with sqlite_ledger.begin() as c:
+        assert c.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_a_foreign_key_that_points_nowhere_is_refused(ledger: Ledger):
+    with pytest.raises(sa.exc.IntegrityError), ledger.begin() as c:
+        c.execute(sa.insert(schema.case_patient).values(case_id=99, patient_id="1"))
+
+
+def test_an_open_reader_does_not_stop_writers(ledger: Ledger):
+    with ledger.read() as reader:
+        assert jobs.get(reader, "advance", "1") is None
+        with ledger.begin() as c:
+            jobs.enqueue(c, "advance", "1", lane="infer")
+        found = jobs.get(reader, "advance", "1")
+    assert found is not None
+
+
+def test_a_reader_cannot_write(ledger: Ledger):
+    with pytest.raises((LedgerUnavailable, sa.exc.DBAPIError)), ledger.read() as c:
+        jobs.enqueue(c, "advance", "1", lane="infer")
+    with ledger.read() as c:
+        assert jobs.get(c, "advance", "1") is None
+
+
+def test_a_block_that_raises_leaves_nothing(ledger: Ledger):
+    with pytest.raises(ZeroDivisionError), ledger.begin() as c:
+        enqueue_and_break(c)
+    with ledger.read() as c:
+        assert jobs.get(c, "advance", "1") is None
+
+
+def test_writers_of_one_process_wait_for_each_other(ledger: Ledger):
+    def write(number: int) -> None:
+        with ledger.begin() as c:
+            jobs.enqueue(c, "advance", str(number), lane="infer")
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with ledger.read() as c:
+        assert jobs.count_by_state(c) == {("infer", "todo"): 20}
+
+
+def test_nested_writers_are_a_mistake_that_says_so(sqlite_ledger: Ledger):
+    with (
+        pytest.raises(RuntimeError, match="wait for itself"),
+        sqlite_ledger.begin(),
+        sqlite_ledger.begin(),
+    ):
+        pass
+    with sqlite_ledger.begin():
+        pass
+
+
+def test_sqlalchemy_adds_no_values_to_an_error(ledger: Ledger):
+    with pytest.raises(sa.exc.IntegrityError) as caught, ledger.begin() as c:
+        c.execute(sa.insert(schema.case_event).values(case_id=1, at=None, state="x", reason="DOE^JANE"))
+    # PostgreSQL itself quotes the row in DETAIL: so the dispatcher keeps no message of an unexpected error.
+    assert "JANE" not in str(caught.value).split("DETAIL", maxsplit=1)[0]
+
+
+def test_migrated_schema_and_tables_in_code_agree(ledger: Ledger):
+    assert clinical_schema.metadata is schema.metadata is metadata
+    with ledger.read() as c:
+        assert compare_metadata(MigrationContext.configure(c), metadata) == []
+
+
+def test_the_partial_index_serves_the_claim(sqlite_ledger: Ledger):
+    wanted = sa.select(schema.task.c.id).where(schema.task.c.lane == "infer", jobs._claimable(0.0))
+    with sqlite_ledger.read() as c:
+        text = str(wanted.compile(c.engine, compile_kwargs={"literal_binds": True}))
+        plan = c.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all()
+    assert "ix_task_live" in str(plan)
+
+
+def test_opening_again_keeps_what_is_there(ledger: Ledger, ledger_url: str):
+    with ledger.begin() as c:
+        jobs.enqueue(c, "advance", "1", lane="infer")
+    again = open_ledger(ledger_url)
+    with again.read() as c:
+        assert jobs.get(c, "advance", "1") is not None
+    again.close()
+
+
+def test_a_database_of_a_newer_version_is_refused_in_one_line(ledger: Ledger, ledger_url: str):
+    with ledger.begin() as c:
+        c.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(LedgerError, match=r"newer Osteon \(schema 9999\)") as caught:
+        open_ledger(ledger_url)
+    assert "\n" not in str(caught.value)
+
+
+def test_processes_that_open_a_new_database_at_once_all_succeed(ledger_url: str):
+    command = [sys.executable, "-c", OPEN_IT, ledger_url]
+    started = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) for _ in range(3)]
+    for process in started:
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in started:
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+    opened = open_ledger(ledger_url)
+    with opened.read() as c:
+        assert c.exec_driver_sql("SELECT count(*) FROM alembic_version").scalar() == 1
+    opened.close()
+
+
+def test_a_locked_database_is_unavailable_not_broken(sqlite_ledger: Ledger):
+    with sqlite_ledger.begin() as c:
+        c.exec_driver_sql("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(sqlite_ledger._writer.url.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerUnavailable, match="locked"), sqlite_ledger.begin():
+        pass
+    other.close()
+    with sqlite_ledger.begin() as c:
+        jobs.enqueue(c, "advance", "1", lane="infer")
+
+
+def test_a_full_disk_is_unavailable_and_passes(sqlite_ledger: Ledger):
+    with sqlite_ledger.begin() as c:
+        pages = c.exec_driver_sql("PRAGMA page_count").scalar()
+        c.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(LedgerUnavailable, match="full"), sqlite_ledger.begin() as c:
+        jobs.enqueue(c, "advance", "1", lane="infer", payload={"x": "y" * 100_000})
+    with sqlite_ledger.begin() as c:
+        c.exec_driver_sql("PRAGMA max_page_count = 1000000")
+        assert jobs.enqueue(c, "advance", "1", lane="infer", payload={"x": "y" * 100_000})
+
+
+def test_after_a_crash_in_a_commit_a_reader_may_come_first(tmp_path: Path):
+    """A hot journal must be rolled back by whoever opens the file, also by a connection that may not write."""
+    path = tmp_path / "ledger.db"
+    open_ledger(path).close()
+    crash = (
+        "import os, sqlite3, sys\n"
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "c.execute('PRAGMA journal_mode=TRUNCATE'); c.execute('PRAGMA cache_size=1'); c.execute('BEGIN IMMEDIATE')\n"
+        "insert = \"INSERT INTO task(lane, kind, key, due_at, created_at, updated_at) VALUES('l', 'k', ?, 0, 0, 0)\"\n"
+        "[c.execute(insert, (str(n) * 50,)) for n in range(2000)]\n"
+        "os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", crash, str(path)], check=False)
+    assert Path(f"{path}-journal").stat().st_size > 0
+    opened = open_ledger(path)
+    with opened.read() as c:
+        assert jobs.count_by_state(c) == {}
+        assert c.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    opened.close()
+
+
+@pytest.mark.parametrize("where", ["mysql://h/d", "://", "sqlite://"])
+def test_a_database_that_cannot_hold_a_ledger_is_refused_in_words(where):
+    with pytest.raises(LedgerError):
+        open_ledger(where)
+
+
+def test_a_file_that_is_no_database_is_refused_in_words(tmp_path: Path):
+    (tmp_path / "ledger.db").write_bytes(b"this is no database" * 1000)
+    with pytest.raises(LedgerError, match="no SQLite database"):
+        open_ledger(tmp_path / "ledger.db")
+
+
+def test_a_server_that_does_not_answer_is_unavailable_and_its_password_stays_hidden():
+    with pytest.raises(LedgerUnavailable) as caught:
+        open_ledger("postgresql://osteon:secret@127.0.0.1:1/osteon")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_restart_of_postgresql_is_survived(postgres_cluster: Cluster):
+    opened = open_ledger(postgres_cluster.empty_database())
+    with opened.begin() as c:
+        jobs.enqueue(c, "advance", "1", lane="infer")
+    postgres_cluster.restart()
+    with opened.begin() as c:
+        assert not jobs.enqueue(c, "advance", "1", lane="infer")
+    with opened.read() as c:
+        assert jobs.get(c, "advance", "1") is not None
+    opened.close()
