@@ -1,0 +1,1 @@
+../../node/demo/autoroute.lua

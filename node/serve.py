@@ -1,0 +1,112 @@
+"""`osteon serve`: the listener in this process, the workers as its children. What dies is started again.
+
+Reception begins first and waits for no worker. A bundle that cannot serve at the very start ends the node with its one
+line; once a worker has served, reception goes on whatever happens, cases wait, and the log says so.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+import time
+from multiprocessing.context import SpawnProcess
+from typing import Final
+
+import structlog
+
+from config.settings import Settings
+from node import process
+from node.listener import Listener
+
+EXIT_UNUSABLE: Final = 2
+"""Exit status of a worker, and of the node, whose bundle or configuration cannot be used."""
+
+_CONTEXT: Final = multiprocessing.get_context("spawn")  # a fork would carry threads and database connections along
+_LONGEST_PAUSE: Final = 30.0
+_POLL: Final = 0.5
+
+log = structlog.get_logger()
+
+
+def serve(settings: Settings) -> int:
+    """Run the node until SIGTERM or SIGINT; the exit status."""
+    stop = process.stop_on_signals()
+    listener = Listener(settings)
+    listener.start()
+    workers = [_Supervised(settings, number) for number in range(settings.model.workers)]
+    status = 0
+    while not stop.wait(_POLL):
+        for worker in workers:
+            worker.tend()
+        if any(worker.unusable for worker in workers):
+            status = EXIT_UNUSABLE
+            break
+    deadline = time.monotonic() + process.DRAIN_SECONDS + 1.0
+    for worker in workers:
+        worker.terminate()
+    listener.stop()
+    for worker in workers:
+        worker.join(deadline)
+    return status
+
+
+class _Supervised:
+    """One worker process and its restarts."""
+
+    def __init__(self, settings: Settings, number: int) -> None:
+        self._settings = settings
+        self._number = number
+        self._has_served = _CONTEXT.Event()
+        self._pause = 1.0
+        self._start_at = time.monotonic()
+        self._process: SpawnProcess | None = None
+        self.unusable = False
+        """It ended before it ever served, and said that it cannot with this configuration."""
+        self.tend()
+
+    def tend(self) -> None:
+        """Start the process when it does not run and its pause is over."""
+        if self._process is None:
+            if time.monotonic() >= self._start_at:
+                self._start()
+            return
+        if self._process.is_alive():
+            return
+        status, self._process = self._process.exitcode, None
+        self.unusable = status == EXIT_UNUSABLE and not self._has_served.is_set()
+        log.error("worker.died", worker=self._number, status=status, restart_in=self._pause)
+        self._start_at = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def terminate(self) -> None:
+        """Ask it to finish what it does and end."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def join(self, deadline: float) -> None:
+        """Wait until `deadline` (monotonic seconds), then end it; its task's lease is released at the next start."""
+        if self._process is not None:
+            self._process.join(max(0.0, deadline - time.monotonic()))
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+
+    def _start(self) -> None:
+        self._process = _CONTEXT.Process(
+            target=_work, args=(self._settings, self._has_served), name=f"osteon-worker-{self._number}"
+        )
+        self._process.start()
+
+
+def _work(settings: Settings, has_served: threading.Event) -> None:
+    """Body of the child: here, and only here, the networks are loaded."""
+    from model.bundle import BundleError  # noqa: PLC0415 - imports torch, which the parent must not
+    from node.worker import work  # noqa: PLC0415
+
+    process.configure_logging()
+    try:
+        work(settings, ready=has_served.set)
+    except BundleError as error:
+        print(f"osteon: {error}", file=sys.stderr)  # noqa: T201 - the one line for the operator
+        sys.exit(EXIT_UNUSABLE)

@@ -1,0 +1,41 @@
+"""The kinds of work the ledger holds, their keys and their lanes: the words listener and worker share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ADVANCE: Final = "advance"
+"""Take a case on, up to Reported. Key: the case's number."""
+INFER_LANE: Final = "infer"
+"""One at a time per worker process."""
+
+DELIVER: Final = "deliver"
+"""Bring one version of a report to one destination. Key: `case|version|destination`."""
+
+PROCESS_FRAMES: Final = "process-frames"
+"""Turn stored HL7 messages into facts, in the order of receipt. One key: there is one queue."""
+FEED_LANE: Final = "hl7"
+
+REPORT_VERSION: Final = 1
+"""Version of the first report of a case."""
+
+
+def advance_key(case_id: int) -> str:
+    """Key of the `ADVANCE` task of a case."""
+    return str(case_id)
+
+
+def deliver_key(case_id: int, version: int, destination: str) -> str:
+    """Key of a `DELIVER` task."""
+    return f"{case_id}|{version}|{destination}"
+
+
+def parse_deliver_key(key: str) -> tuple[int, int, str]:
+    """(case, version, destination) of a `DELIVER` task."""
+    case_id, version, destination = key.split("|", 2)
+    return int(case_id), int(version), destination
+
+
+def destination_lane(destination: str) -> str:
+    """Lane of one destination: a dead archive delays no other."""
+    return f"net:{destination}"

@@ -1,0 +1,96 @@
+"""The worker: each state saved under the fence, the report frozen with its deliveries, failures parked for a person."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from support.dicom_objects import radiograph_dataset
+from support.hospital import await_true
+from support.node_parts import TAKEN, pipeline, receive
+
+from node.case import Failed, NotApplicable, Received, Reported
+from node.dispatch.local import Dispatcher
+from node.errors import FailureCode
+from node.store import cases, jobs, outbox
+from node.store.errors import LostLease
+from node.tasks import ADVANCE, INFER_LANE
+from node.worker import CaseWorker
+
+LATE = TAKEN + dt.timedelta(seconds=601)
+PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+
+
+@pytest.fixture
+def worker(ledger, tmp_path):
+    return CaseWorker(ledger=ledger, pipeline=pipeline(ledger, tmp_path, at=LATE, delivery={"destinations": [PACS]}))
+
+
+def run(worker, *, until):
+    lanes = {INFER_LANE: 1}
+    dispatcher = Dispatcher(worker.ledger, {ADVANCE: worker.advance}, lanes, poll=0.02, on_dead=worker.bury)
+    dispatcher.start()
+    await_true(until, "the worker did its work", limit=30)
+    dispatcher.stop()
+
+
+def state(ledger, case_id):
+    with ledger.read() as c:
+        return cases.load(c, case_id)
+
+
+def test_a_film_becomes_a_frozen_report_with_a_delivery_task(worker, ledger):
+    case = receive(ledger, worker.pipeline.spool)
+    run(worker, until=lambda: isinstance(state(ledger, case.case_id), Reported))
+    with ledger.read() as c:
+        reported = cases.load(c, case.case_id)
+        frozen = outbox.objects(c, case.case_id, 1)
+        task = jobs.get(c, "deliver", f"{case.case_id}|1|pacs")
+        visited = [event.state for event in cases.history(c, case.case_id)]
+    assert [o.sop_instance_uid for o in reported.objects] == [o.sop_instance_uid for o in frozen]
+    assert task.lane == "net:pacs"
+    assert visited == ["Received", "Matched", "Screened", "Reported"]
+
+
+def test_every_bad_object_ends_with_a_code_and_the_next_case_goes_on(worker, ledger):
+    spool = worker.pipeline.spool
+    broken = receive(ledger, spool, radiograph_dataset(number=1, Rows=4000))
+    hip = receive(ledger, spool, radiograph_dataset(number=2, BodyPartExamined="HIP"))
+    good = receive(ledger, spool, radiograph_dataset(number=3))
+    run(worker, until=lambda: isinstance(state(ledger, good.case_id), Reported))
+    failed = state(ledger, broken.case_id)
+    assert isinstance(failed, Failed)
+    assert failed.code is FailureCode.PIXEL_DECODE
+    assert isinstance(state(ledger, hip.case_id), NotApplicable)
+
+
+def test_a_failed_case_is_taken_up_again_by_a_person(worker, ledger):
+    case = receive(ledger, worker.pipeline.spool, radiograph_dataset(Rows=4000))
+    run(worker, until=lambda: isinstance(state(ledger, case.case_id), Failed))
+    with ledger.begin() as c:
+        cases.reopen(c, case.case_id, kind=ADVANCE, lane=INFER_LANE)
+    assert isinstance(state(ledger, case.case_id), Received)
+    run(worker, until=lambda: isinstance(state(ledger, case.case_id), Failed))
+    with ledger.read() as c:
+        assert [e.state for e in cases.history(c, case.case_id)].count("Failed") == 2
+
+
+def test_a_worker_that_lost_its_lease_leaves_nothing_behind(worker, ledger):
+    case = receive(ledger, worker.pipeline.spool)
+    with ledger.begin() as c:
+        (stale,) = jobs.claim(c, INFER_LANE, 1, owner="slow", lease=-1)
+    with ledger.begin() as c:
+        (current,) = jobs.claim(c, INFER_LANE, 1, owner="other", lease=60)
+    with pytest.raises(LostLease):
+        worker.advance(stale)
+    assert isinstance(state(ledger, case.case_id), Received)
+    assert worker.advance(current) is not None
+
+
+def test_a_task_that_is_run_again_for_a_reported_case_does_nothing(worker, ledger):
+    case = receive(ledger, worker.pipeline.spool)
+    run(worker, until=lambda: isinstance(state(ledger, case.case_id), Reported))
+    with ledger.begin() as c:
+        jobs.touch(c, ADVANCE, str(case.case_id), lane=INFER_LANE)
+        (task,) = jobs.claim(c, INFER_LANE, 1, owner="again", lease=60)
+    assert worker.advance(task) is None
