@@ -45,6 +45,8 @@ TRUNK_PREFIX: Final = "trunk."
 """Of the gate's own trunk inside gate.safetensors; all other names there belong to the gate."""
 GATE_NUMBERS: Final = "gate"
 GOLDEN_ARRAY: Final = "pixels"
+"""uint8 (rows, columns); `GOLDEN_WHITE` stands for 1."""
+GOLDEN_WHITE: Final = 255
 
 _T = TypeVar("_T")
 _REQUIRED: Final = (IMAGE, GATE, CLINICAL, FUSION, CARD)
@@ -175,7 +177,9 @@ def _drift(bundle: Bundle, case: GoldenCase, what: str, expected: object, seen: 
 
 def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     """Contents of all listed files after checking that they are exactly the files there are."""
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    present = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
     listed = {*manifest.files, MANIFEST}
     if missing := sorted((listed | {*_REQUIRED}) - present):
         raise _refusal(folder, missing[0], "is missing", _REINSTALL)
@@ -242,7 +246,7 @@ def _facts(manifest: Manifest, fusion: Fusion) -> ModelFacts:
 def _golden_pixels(folder: Path, file: str, contents: Mapping[str, bytes]) -> npt.NDArray[np.float32]:
     if file not in contents:
         raise _refusal(folder, file, "is a golden case without a listed file", _REINSTALL)
-    return np.asarray(_arrays(folder, file, contents)[GOLDEN_ARRAY], np.float32)
+    return np.asarray(_arrays(folder, file, contents)[GOLDEN_ARRAY] / np.float32(GOLDEN_WHITE), np.float32)
 
 
 def _tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:

@@ -150,13 +150,13 @@ def phantom(
     *,
     count: Annotated[int, typer.Option("--n", min=1, help="How many simulated patients.")] = 10,
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the DICOM files and the truth.")],
-    side: Annotated[int, typer.Option(min=64, max=4096, help="Rows and columns of the images.")] = 1024,
+    rows: Annotated[int, typer.Option(min=64, max=4096, help="Height of the images in pixels.")] = 1240,
     seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 1,
 ) -> None:
     """Write simulated chest radiographs as DX objects, with truth.csv beside them."""
     from node.demo.phantoms import write_phantoms  # noqa: PLC0415
 
-    write_phantoms(out, count=count, side=side, seed=seed)
+    write_phantoms(out, count=count, rows=rows, seed=seed)
 
 
 @train_app.command("demo")

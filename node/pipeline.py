@@ -115,7 +115,7 @@ class Pipeline:
         missing = _missing(record, dicom_header.age_years(header), identity.sex)
         if missing and record.match is not MatchClass.NO_ID and remaining > 0:
             raise Retry(remaining, f"waiting for clinical data ({record.match}: {', '.join(missing)} missing)")
-        why = f"{record.match}; used {_listed(o.variable for o in record.observations)}; missing {_listed(missing)}"
+        why = f"{record.match}; joined {_listed(o.variable for o in record.observations)}; missing {_listed(missing)}"
         return Step(case=Matched(case_id=case.case_id, source=case.source, record=record), why=why)
 
     def screen(self, case: Matched) -> Step:

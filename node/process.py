@@ -27,6 +27,8 @@ def configure_logging() -> None:
     )
     # An archive that is down is our own warning, once per try; pynetdicom would add two errors to each.
     logging.getLogger("pynetdicom.transport").setLevel(logging.CRITICAL)
+    # A look at the drop folder that is still going on when the next is due is joined with it, which is no news.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

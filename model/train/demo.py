@@ -32,7 +32,7 @@ from model.gate_fit import GateEvaluation, fit_gate
 from model.image_net import ImageNetwork
 from model.phantom.cohort import VirtualPatient, sample
 from model.phantom.render import render
-from model.phantom.scenario import Acquisition
+from model.phantom.scenario import Acquisition, draw_acquisition
 from model.train.films import Films, cache_key, render_films
 from model.train.loop import Recipe, train_network
 from model.train.measure import Asked, choose_serving, image_logits, predictions, unseen_metrics
@@ -47,7 +47,10 @@ RUN_FOLDER: Final = Path("training-run")
 _SIDE: Final = 320
 _RENDER_PROCESSES: Final = 2
 _GATE_PHANTOMS: Final = 75
-_GOLDEN_SIZE: Final = (244, 200)
+_FINE_GATE_PHANTOMS: Final = 25
+_FINE_SIZE: Final = (1240, 1017)
+"""Of a real detector's order: the gate must know films as fine as those that a node receives."""
+_GOLDEN_SIZE: Final = (150, 122)
 _MODEL: Final = Path(__file__).resolve().parents[1]
 _SHAPED_BY: Final = ("backbones", "gradwave", "image_net", "train/augment", "train/films", "train/loop", "train/split")
 
@@ -103,12 +106,12 @@ def _asked(
     films: Films, split: Split, network: ImageNetwork, recipe: Recipe, clinical: ClinicalModel, progress: Progress
 ) -> Asked:
     """Choose the serving form and calibrate on the calibration part, then measure once on the test part."""
-    serving, logits = choose_serving(network, films, split.calibration, crop=recipe.crop, progress=progress)
+    serving, logits, forms = choose_serving(network, films, split.calibration, crop=recipe.crop, progress=progress)
     held = predictions(films, split.calibration, logits, clinical)
     fusion = fit_fusion(held.image_logits, held.p_clinical, held.truth)
     logits = image_logits(network, serving, films, split.test, progress)
     metrics = unseen_metrics(predictions(films, split.test, logits, clinical), fusion)
-    return Asked(serving=serving, fusion=fusion, held=held, metrics=metrics)
+    return Asked(serving=serving, fusion=fusion, held=held, metrics=(*metrics, *forms))
 
 
 def _progress(console: Console | None) -> Progress:
@@ -142,21 +145,29 @@ def _gate(films: Path, phantoms: Sequence[npt.NDArray[np.float32]], seed: int) -
 
 
 def _gate_pictures(films: Films, split: Split) -> tuple[npt.NDArray[np.float32], ...]:
-    return tuple(films.picture(index) for index in split.train[:_GATE_PHANTOMS])
+    coarse, fine = split.train[_FINE_GATE_PHANTOMS:_GATE_PHANTOMS], split.train[:_FINE_GATE_PHANTOMS]
+    return (*(films.picture(index) for index in coarse), *(_fine_film(films.patients[index]) for index in fine))
+
+
+def _fine_film(patient: VirtualPatient) -> npt.NDArray[np.float32]:
+    acquisition = draw_acquisition(np.random.default_rng(patient.index))
+    return render(patient.subject, acquisition, patient.index, _FINE_SIZE)
 
 
 def _golden_pictures(films: Films, split: Split) -> dict[str, npt.NDArray[np.float32]]:
-    """Both sexes, both views, a wrong polarity and no film at all."""
+    """Both sexes, both views, either truth, a wrong polarity and no film at all."""
     patients = [films.patients[index] for index in split.test]
     pictures = {
-        f"{sex.name.lower()}-{view.value.lower()}": _golden_film(patients, sex, view)
+        f"{sex.name.lower()}-{view.value.lower()}": _golden_film(patients, sex, view, osteoporosis=osteoporosis)
         for sex in (Sex.FEMALE, Sex.MALE)
-        for view in (View.PA, View.AP)
+        for view, osteoporosis in ((View.PA, True), (View.AP, False))
     }
     noise = np.random.default_rng(0).random(_GOLDEN_SIZE, dtype=np.float32)
     return {**pictures, "inverted": 1 - pictures["female-pa"], "noise": noise}
 
 
-def _golden_film(patients: Sequence[VirtualPatient], sex: Sex, view: View) -> npt.NDArray[np.float32]:
-    patient = next(patient for patient in patients if patient.sex is sex)
+def _golden_film(
+    patients: Sequence[VirtualPatient], sex: Sex, view: View, *, osteoporosis: bool
+) -> npt.NDArray[np.float32]:
+    patient = next(p for p in patients if p.sex is sex and p.osteoporosis is osteoporosis)
     return render(patient.subject, Acquisition(view=view), patient.index, _GOLDEN_SIZE)

@@ -37,6 +37,7 @@ from model.train.films import Films
 from model.train.loop import OSTEOPENIA_T
 
 POPULATION: Final = "simulated patients unseen in training and calibration"
+CALIBRATION: Final = "simulated patients of the calibration part, where the serving form was chosen"
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,8 +69,8 @@ class Asked:
 
 def choose_serving(
     network: ImageNetwork, films: Films, indices: Sequence[int], *, crop: int, progress: Progress
-) -> tuple[Serving, Floats]:
-    """The better of two forms of about equal cost on the calibration part, and its logits there.
+) -> tuple[Serving, Floats, tuple[Metric, ...]]:
+    """The better of two forms of about equal cost on the calibration part, its logits there, and both AUCs.
 
     The whole square once, or the central crop together with its mirror image.
     """
@@ -77,8 +78,21 @@ def choose_serving(
     forms = (Serving(crop=side, mirror=False), Serving(crop=crop, mirror=True))
     logits = [image_logits(network, form, films, indices, progress) for form in forms]
     truth = [int(films.patients[i].osteoporosis) for i in indices]
-    best = max(range(len(forms)), key=lambda row: auc(logits[row], truth).value)
-    return forms[best], logits[best]
+    found = [auc(own, truth) for own in logits]
+    best = max(range(len(forms)), key=lambda row: found[row].value)
+    metrics = tuple(
+        Metric(
+            name=f"auc.raw.crop-{form.crop}{'-mirrored' if form.mirror else ''}",
+            population=CALIBRATION,
+            value=estimate.value,
+            low=estimate.low,
+            high=estimate.high,
+            n=len(truth),
+            positives=sum(truth),
+        )
+        for form, estimate in zip(forms, found, strict=True)
+    )
+    return forms[best], logits[best], metrics
 
 
 def image_logits(

@@ -29,6 +29,8 @@ from model.train.card import model_card
 
 Floats = npt.NDArray[np.float32]
 
+_READABLE = 0o644
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -90,8 +92,10 @@ def _write_parts(folder: Path, parts: Parts) -> None:
     _write_json(folder / bundles.CLINICAL, parts.clinical.to_dict())
     _write_json(folder / bundles.FUSION, parts.fusion.to_dict())
     for name, pixels in parts.golden.items():
-        arrays = {bundles.GOLDEN_ARRAY: pixels.astype(np.float16)}
+        arrays = {bundles.GOLDEN_ARRAY: np.round(pixels * bundles.GOLDEN_WHITE).astype(np.uint8)}
         safetensors.numpy.save_file(arrays, folder / bundles.GOLDEN_FOLDER / f"{name}.safetensors")
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(_READABLE)  # the library writes 0600, and a node rarely runs as the user who trained
 
 
 def _identified(folder: Path, draft: Manifest) -> Manifest:

@@ -54,32 +54,22 @@ def examine(film: PhantomFilm, case: Delivered, objects: dict[str, bytes], folde
 
 def table(outcomes: list[PatientOutcome]) -> Table:
     """The demo's table: truth, probabilities, category, latency."""
-    shown = Table(title="Six simulated patients", caption="T-scores are the phantoms' truth; the node never saw them.")
-    for column in (
-        "patient",
-        "sex, age",
-        "true T",
-        "image",
-        "clinical",
-        "fused",
-        "category",
-        "clinical data",
-        "latency",
-    ):
-        shown.add_column(
-            column, justify="right" if column in ("true T", "image", "clinical", "fused", "latency") else "left"
-        )
+    shown = Table(
+        title="Six simulated patients; true T is the phantom's, the node never saw it", box=None, padding=(0, 1)
+    )
+    for column in ("patient", "sex", "age", "true T", "image", "clinical", "fused", "category", "latency"):
+        shown.add_column(column, justify="left" if column in ("patient", "sex", "category") else "right", no_wrap=True)
     for outcome in outcomes:
         patient, result = outcome.film.patient, outcome.result
         shown.add_row(
             outcome.film.identity.identifiers[0].value,
-            f"{patient.sex}, {patient.age_years:.0f}",
+            patient.sex,
+            f"{patient.age_years:.0f}",
             f"{patient.t_lowest:+.1f}",
             _percent(result.p_image),
             _percent(result.p_clinical),
             _percent(result.p_fused),
             result.category,
-            result.match,
             f"{outcome.latency:.1f} s",
         )
     return shown
@@ -94,4 +84,4 @@ def _judged(path: Path) -> list[str]:
 
 
 def _percent(probability: float | None) -> str:
-    return "-" if probability is None else f"{100 * probability:.1f} %"
+    return "no data" if probability is None else f"{100 * probability:.1f} %"

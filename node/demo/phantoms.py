@@ -21,6 +21,8 @@ from model.phantom.scenario import draw_acquisition
 ISSUER = AssigningAuthority(namespace="OSTEON-DEMO")
 _POOL = 400
 _YEAR_DAYS = 365.25
+_COLUMNS_PER_ROW = 0.82
+"""Of a 43 x 35 cm detector, upright: the usual chest film."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +48,11 @@ def demo_patients(count: int, seed: int) -> tuple[VirtualPatient, ...]:
     return tuple(chosen)
 
 
-def film(patient: VirtualPatient, *, number: int, taken_at: dt.datetime, side: int, seed: int) -> PhantomFilm:
-    """Render the patient's film, `side` x `side` pixels, as an object of a study of its own."""
+def film(patient: VirtualPatient, *, number: int, taken_at: dt.datetime, rows: int, seed: int) -> PhantomFilm:
+    """Render the patient's film, a portrait of `rows` pixels in height, as an object of a study of its own."""
+    size = (rows, round(rows * _COLUMNS_PER_ROW))
     acquisition = draw_acquisition(np.random.default_rng([seed, number]))
-    pixels = render(patient.subject, acquisition, seed * 100_000 + number, (side, side))
+    pixels = render(patient.subject, acquisition, seed * 100_000 + number, size)
     identity = _identity(patient, number, taken_at)
     accession = f"PH{seed:03d}{number:05d}"
     study = PhantomStudy(
@@ -58,7 +61,7 @@ def film(patient: VirtualPatient, *, number: int, taken_at: dt.datetime, side: i
         accession_number=accession,
         study_id=str(number),
         view=acquisition.view,
-        pixel_spacing_mm=pixel_spacing_mm((side, side)),
+        pixel_spacing_mm=pixel_spacing_mm(size),
     )
     dataset = phantom_dataset(pixels, identity=identity, study=study)
     outgoing = OutgoingObject(
@@ -73,7 +76,7 @@ def film(patient: VirtualPatient, *, number: int, taken_at: dt.datetime, side: i
     )
 
 
-def write_phantoms(out: Path, *, count: int, side: int, seed: int) -> None:
+def write_phantoms(out: Path, *, count: int, rows: int, seed: int) -> None:
     """Write `count` films and `truth.csv` into `out`. The same seed writes the same files."""
     out.mkdir(parents=True, exist_ok=True)
     taken_at = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -83,7 +86,7 @@ def write_phantoms(out: Path, *, count: int, side: int, seed: int) -> None:
             ["file", "patient_id", "sex", "age_years", "weight_kg", "height_cm", "t_lowest", "osteoporosis"]
         )
         for number, patient in enumerate(track(sample(count, seed), description="phantoms"), start=1):
-            made = film(patient, number=number, taken_at=taken_at, side=side, seed=seed)
+            made = film(patient, number=number, taken_at=taken_at, rows=rows, seed=seed)
             name = f"phantom-{number:05d}.dcm"
             (out / name).write_bytes(made.object.part10)
             measured = [f"{v:.1f}" for v in (patient.age_years, patient.weight_kg, patient.height_cm)]

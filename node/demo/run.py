@@ -29,7 +29,7 @@ from node.store import cases
 from node.store.engine import open_ledger
 
 PATIENTS: Final = 6
-SIDE: Final = 1024
+ROWS: Final = 1240
 SEED: Final = 7
 CLINICAL_WAIT: Final = 10.0
 """Seconds; the sixth patient has no clinical data, so the demo shows the image-only report after this wait."""
@@ -104,7 +104,7 @@ def _main_job(pacs: Pacs, out: Path, data_dir: Path, drop: Path, mllp_port: int)
         rendering = progress.add_task("rendering phantom films", total=PATIENTS)
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
         for number, patient in enumerate(demo_patients(PATIENTS, SEED), start=1):
-            films.append(film(patient, number=number, taken_at=now, side=SIDE, seed=SEED))
+            films.append(film(patient, number=number, taken_at=now, rows=ROWS, seed=SEED))
             progress.advance(rendering)
         _send_clinical_data(films, now, mllp_port, drop)
         sending = progress.add_task("images to the PACS", total=PATIENTS)

@@ -57,7 +57,7 @@ def test_real_objects_end_with_a_coded_reason(tmp_path, name, options, state, re
 
 def test_the_clinical_file_is_joined_by_the_nodes_own_rule(tmp_path):
     now = dt.datetime(2026, 3, 2, 8, tzinfo=dt.UTC)
-    made = film(demo_patients(2, 3)[0], number=1, taken_at=now, side=420, seed=3)
+    made = film(demo_patients(2, 3)[0], number=1, taken_at=now, rows=500, seed=3)
     image = tmp_path / "film.dcm"
     image.write_bytes(made.object.part10)
     visit = messages.Visit(

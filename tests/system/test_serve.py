@@ -27,7 +27,7 @@ def osteon(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def a_film(folder, number: int):
-    made = film(demo_patients(4, 5)[number], number=number + 1, taken_at=NOW, side=420, seed=5)
+    made = film(demo_patients(4, 5)[number], number=number + 1, taken_at=NOW, rows=500, seed=5)
     path = folder / f"film{number}.dcm"
     path.write_bytes(made.object.part10)
     return made, path

@@ -9,6 +9,8 @@ from support.tiny_bundle import SIDE, copy_tiny_bundle, tiny_files, tiny_manifes
 
 from model.bundle import BundleError, gate_numbers, golden_check, load_bundle, verify_files
 from model.preprocess import RESIZER
+from model.screener import DEMO_BUNDLE
+from model.train.card import model_card
 from model.train.writer import write_bundle
 
 
@@ -67,6 +69,11 @@ def test_a_missing_file_is_refused_with_its_name(folder, name):
 def test_an_extra_file_is_refused_with_its_name(folder, name):
     (folder / name).write_bytes(b"x")
     assert f"{name}: is not part of the bundle; remove it" in refusal(folder)
+
+
+def test_a_link_to_a_folder_is_refused_like_any_extra_file(folder, tmp_path):
+    (folder / "more").symlink_to(tmp_path)
+    assert "more: is not part of the bundle" in refusal(folder)
 
 
 def test_a_folder_that_does_not_exist_says_what_to_give(tmp_path):
@@ -172,3 +179,17 @@ def test_model_card_says_simulated_first_and_never_claims_a_clinical_performance
 def test_metadata_is_read_from_the_same_bytes():
     numbers = {"distance_limit": "0.5", "mirrored_at": "0.7"}
     assert gate_numbers(tiny_files()["gate.safetensors"]) == numbers
+
+
+def test_the_shipped_demonstration_bundle_loads_passes_its_golden_set_and_meets_its_bars():
+    bundle = load_bundle(DEMO_BUNDLE)
+    golden_check(bundle)
+    figures = {metric.name: metric for metric in bundle.manifest.metrics}
+    assert bundle.facts.simulated_training
+    assert figures["auc.image"].value >= 0.85
+    assert figures["auc.image"].low < figures["auc.image"].value < figures["auc.image"].high
+    assert figures["auc.image"].value < figures["auc.ceiling"].value
+    assert figures["auc.fused"].value >= figures["auc.image"].value - 0.003
+    assert all(gamma != 0 for gamma in bundle.manifest.training.gamma)
+    assert sum(facts.size for facts in bundle.manifest.files.values()) <= 16 << 20
+    assert (DEMO_BUNDLE / "MODEL_CARD.md").read_text() == model_card(bundle.manifest)

@@ -114,9 +114,10 @@ def test_the_same_seed_trains_the_same_network(films):
 def test_serving_is_chosen_among_two_forms_by_the_calibration_part(films):
     with Progress(disable=True) as progress:
         network = new_network(films, range(12), TINY).eval()
-        serving, logits = choose_serving(network, films, range(12), crop=32, progress=progress)
+        serving, logits, metrics = choose_serving(network, films, range(12), crop=32, progress=progress)
     assert (serving.crop, serving.mirror) in {(SIDE, False), (32, True)}
     assert logits.shape == (12,)
+    assert [metric.name for metric in metrics] == ["auc.raw.crop-64", "auc.raw.crop-32-mirrored"]
 
 
 def batch_of(positive, lowest):
