@@ -165,7 +165,7 @@ def train_demo(
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the new bundle.")],
     table: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="bonequality.csv, the real DXA table.")],
     films: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Real films (NIH) for the gate.")],
-    images: Annotated[int, typer.Option(min=24, help="Simulated radiographs in all three splits.")] = 4000,
+    images: Annotated[int, typer.Option(min=24, help="Simulated radiographs in all three splits.")] = 3200,
     seed: Annotated[int, typer.Option(help="Same seed, same bundle up to float noise.")] = 7,
 ) -> None:
     """Train the demonstration bundle on simulated radiographs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from support.dcmtk import dcmsend
 from support.hospital import Hospital, await_true
 from support.tools import require_tool
 
+from model.screener import DEMO_BUNDLE
 from node.case import Delivered, Reported
 from node.demo.node_process import free_port
 from node.demo.phantoms import demo_patients, film
@@ -61,6 +63,24 @@ def test_sigterm_stops_the_node_within_ten_seconds(tmp_path):
         assert hospital.node.stop() == 0
         assert time.monotonic() - started < 10
         assert hospital.case_of(made.object.sop_instance_uid) is not None
+
+
+def test_a_bundle_with_a_changed_byte_is_one_line_and_status_2(tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(DEMO_BUNDLE, bundle)
+    weights = bytearray((bundle / "image.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (bundle / "image.safetensors").write_bytes(weights)
+    config = tmp_path / "osteon.toml"
+    config.write_text(
+        f'[storage]\ndata_dir = "{tmp_path}/data"\n[model]\nbundle = "{bundle}"\n'
+        f"[reception]\nport = {free_port()}\n[clinical.mllp]\nport = {free_port()}\n",
+        encoding="utf-8",
+    )
+    done = osteon("serve", "--config", str(config))
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("osteon: ")]
+    assert "image.safetensors" in line
 
 
 @pytest.mark.parametrize(

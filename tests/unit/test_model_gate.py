@@ -123,8 +123,6 @@ def test_a_film_that_cannot_be_read_is_named(tmp_path):
 
 @needs_dicom
 def test_demo_gate_on_real_dicom_objects():
-    if not DEMO_BUNDLE.is_dir():
-        pytest.skip("the demo bundle has not been trained yet")
     bundle = load_bundle(DEMO_BUNDLE)
     seen = {}
     for path in sorted(DICOM.iterdir()):

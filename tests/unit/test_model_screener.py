@@ -30,7 +30,7 @@ from model.domain import (
     View,
 )
 from model.fusion import OperatingPoints
-from model.screener import DEMO_BUNDLE, ImageScore, Screener, load_screener
+from model.screener import ImageScore, Screener, load_screener
 
 WEIGHT = Observation(
     variable="weight",
@@ -224,8 +224,6 @@ def test_any_score_and_record_give_a_value(screener, record, logit, age):
 
 
 def test_demo_bundle_gives_a_value_for_any_picture():
-    if not DEMO_BUNDLE.is_dir():
-        pytest.skip("the demo bundle has not been trained yet")
     screener = load_screener(None)
     rng = np.random.default_rng(0)
     pictures = [upright(), rng.random((450, 500)), np.zeros((400, 400)), np.ones((1, 1)), np.eye(700)]
@@ -234,8 +232,6 @@ def test_demo_bundle_gives_a_value_for_any_picture():
 
 
 def test_demo_bundle_ships_the_golden_clinical_model():
-    if not DEMO_BUNDLE.is_dir():
-        pytest.skip("the demo bundle has not been trained yet")
     shipped = load_screener(None).bundle.clinical
     for sex, age, weight, expected in (
         (Sex.FEMALE, 55, 60, 0.131),
