@@ -6,15 +6,14 @@ import datetime as dt
 import uuid
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from node.store.engine import Connection
 from node.store.schema import installation
+from node.store.upsert import insert
 
 
 def installation_identity(c: Connection) -> tuple[uuid.UUID, str]:
     """UID name space and serial number of this installation; makes them on the first call (write transaction)."""
-    dialect = postgresql if c.dialect.name == "postgresql" else sqlite
     namespace = uuid.uuid4()
     fresh = {
         "id": 1,
@@ -22,6 +21,6 @@ def installation_identity(c: Connection) -> tuple[uuid.UUID, str]:
         "serial": f"OSTEON-{namespace.hex[:8].upper()}",
         "created_at": dt.datetime.now(dt.UTC),
     }
-    c.execute(dialect.insert(installation).values(fresh).on_conflict_do_nothing(index_elements=["id"]))
+    c.execute(insert(c, installation).values(fresh).on_conflict_do_nothing(index_elements=["id"]))
     row = c.execute(sa.select(installation)).one()
     return uuid.UUID(row.namespace), row.serial
