@@ -37,6 +37,7 @@ OnDead: TypeAlias = Callable[[Connection, Task, GiveUp], None]
 the handler gave up with, or WORKER_DIED, or UNEXPECTED after too many errors."""
 
 _PAUSE_SECONDS = 1.0
+_JOIN_SECONDS = 5.0
 _log = structlog.get_logger()
 
 
@@ -75,16 +76,16 @@ class Dispatcher:
         self._ended = threading.Event()
         self._running = Running(lease)
         self._lanes = {name: Lane(threads) for name, threads in lanes.items()}
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """End the leases of dead processes of this host, then start all threads. Returns at once."""
         with self._ledger.begin() as c:
             jobs.release_dead_owners(c)
         for name, lane in self._lanes.items():
-            _thread(f"{name}-claim", self._dispatch, name, lane)
-            for number in range(lane.threads):
-                _thread(f"{name}-{number}", self._work, lane)
-        _thread("heartbeat", self._heartbeat)
+            self._threads.append(_thread(f"{name}-claim", self._dispatch, name, lane))
+            self._threads += [_thread(f"{name}-{number}", self._work, lane) for number in range(lane.threads)]
+        self._threads.append(_thread("heartbeat", self._heartbeat))
 
     def wake(self, lane: str) -> None:
         """Look for work in `lane` now; call it after the commit that enqueued. A lane not run here is ignored."""
@@ -104,6 +105,9 @@ class Dispatcher:
         for lane in self._lanes.values():
             for _ in range(lane.threads):
                 lane.tasks.put(None)
+        # The caller closes the ledger next: no thread may still hold a connection of it, unless its handler hangs.
+        for thread in self._threads:
+            thread.join(_JOIN_SECONDS if drained else 0.1)
         return drained
 
     def _dispatch(self, name: str, lane: Lane) -> None:
@@ -223,9 +227,11 @@ def _finish(c: Connection, task: Task, change: Change | None) -> bool:
     return ours
 
 
-def _thread(name: str, target: Callable[..., None], *args: object) -> None:
+def _thread(name: str, target: Callable[..., None], *args: object) -> threading.Thread:
     # Daemon: a handler that hangs must not keep the process from ending after the drain; its lease does the rest.
-    threading.Thread(target=target, args=args, name=name, daemon=True).start()
+    thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _where(error: BaseException) -> str:
