@@ -7,6 +7,7 @@ outcome and `dicom_io.report_check` over every finished document. Nothing here w
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -205,6 +206,8 @@ def value(item: ClinicalInput) -> str:
         return "missing"
     if item.variable in SEX_VARIABLES:
         return "female" if item.value else "male"
+    if item.unit == _YEARS:
+        return f"{math.floor(item.value)} years"  # completed years, as people count them
     return f"{round(item.value, 2):g} {_UNIT_WORDS.get(item.unit, item.unit)}".strip()
 
 
@@ -222,7 +225,9 @@ def forbidden(text: str) -> tuple[str, ...]:
     return tuple(found.group() for found in _FORBIDDEN.finditer(text))
 
 
-_UNIT_WORDS: Final = {"a": "years", "1": "", "{score}": ""}
+_YEARS: Final = "a"
+"""UCUM for a year."""
+_UNIT_WORDS: Final = {"1": "", "{score}": ""}
 _MONTHS_FROM_DAYS: Final = 100
 
 
