@@ -84,8 +84,26 @@ class Peer(_Group):
     """Calling AE title, compared exactly."""
     networks: tuple[Network, ...] = ("127.0.0.0/8", "::1/128")
     """CIDR networks the sender may connect from."""
+    commitment_port: Port | None = None
+    """TCP port at the sender's address that awaits its N-EVENT-REPORT (PS3.4 J.3.3); none means it keeps its
+    association open for that."""
     issuer: str = ""
     """Assigning authority assumed for images of this sender that state none; it narrows a match, never proves one."""
+
+
+class ReceptionTls(_Group):
+    """DICOM over TLS (PS3.15 B.12, BCP 195: TLS 1.2 with AEAD-ECDHE suites, and 1.3), on a port of its own."""
+
+    enabled: bool = False
+    """Listen for TLS as well; `reception.plain = false` leaves TLS alone."""
+    port: Port = 2762
+    """IANA port of dicom-tls; 0 takes a free one (tests)."""
+    certificate: Path | None = None
+    """PEM file with the node's certificate and its chain; read again when it changes."""
+    key: Path | None = None
+    """PEM file with the private key, without a passphrase, readable by the node only."""
+    client_ca: Path | None = None
+    """PEM file of the authorities whose client certificates are accepted; none means clients show none."""
 
 
 class Reception(_Group):
@@ -99,16 +117,34 @@ class Reception(_Group):
     """TCP port; 0 takes a free one (tests)."""
     peers: tuple[Peer, ...] = ()
     """Allowed senders. Empty means: any AE title, from loopback only."""
+    plain: bool = True
+    """Listen without TLS on `port`. Off where every sender speaks TLS."""
+    tls: ReceptionTls = ReceptionTls()
+    """Listen with TLS."""
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 25
     """Simultaneous associations; more are rejected transiently, so senders try again."""
-    maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 131_072
-    """Largest PDU accepted. 128 KiB measured fastest with the stock receive path."""
+    maximum_associations_per_peer: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Of these, for one address; so that one sender with idle associations starves no other."""
+    fast_path: Literal["auto", "off"] = "auto"
+    """The node's own receive path, where its self-test at start passes; `off` uses pynetdicom's own code only."""
+    maximum_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 1 << 20
+    """Largest PDU accepted. With the stock receive path 128 KiB at most are offered: measured fastest there."""
+    maximum_object_mb: Annotated[int, Field(ge=1, le=65_536)] = 512
+    """Larger objects are answered 0xA700 and not kept (megabytes)."""
+    accept_for_processing: bool = False
+    """Take DX For Processing too; such images end as not applicable, the models read presentation images."""
+    accept_secondary_capture: bool = False
+    """Screen Secondary Captures of digitised films (Conversion Type DF or SI); otherwise they end as not applicable."""
+    commitment: bool = False
+    """Storage Commitment SCP, for senders that route only to nodes that commit (PS3.4 J)."""
     acse_timeout: Seconds = 10.0
     """Seconds for association messages."""
     dimse_timeout: Seconds = 60.0
     """Seconds between DIMSE messages of one operation."""
     idle_timeout: Seconds = 60.0
     """Seconds an association may stay silent."""
+    reject_at_percent: Annotated[float, Field(gt=0, le=100)] = 85.0
+    """Spool file system fuller than this: new associations are rejected transiently, running ones go on."""
     full_at_percent: Annotated[float, Field(gt=0, le=100)] = 95.0
     """Spool file system fuller than this: C-STORE is answered 0xA700 and the sender keeps the image."""
 

@@ -24,6 +24,10 @@ _SOP_CLASSES: Final = (
     uid.DigitalXRayImageStorageForPresentation,
     uid.DigitalXRayImageStorageForProcessing,
 )
+_SCANNED_MODALITIES: Final = (*_MODALITIES, "RG", "OT")
+"""What film digitisers state; OT (other) is their most common answer."""
+_SCANNED: Final = ("DF", "SI")
+"""Conversion Type (0008,0064): digitised film, scanned image. A screen shot (WSD) or a page is no radiograph."""
 _CHEST_WORDS: Final = frozenset(("CHEST", "THORAX", "TORAX", "TORACE", "TORAKS", "LUNG", "LUNGS", "CXR"))
 _FOREIGN_WORDS: Final = frozenset(("ABDOMEN", "PELVIS", "SPINE", "NECK", "WALL", "RIB", "RIBS", "STERNUM"))
 _CHEST_CODES: Final = (
@@ -52,9 +56,15 @@ _HUMAN_SRT: Final = Code("L-85B00", "SRT", "Homo sapiens")
 _HUMAN_WORDS: Final = ("", "HUMAN", "HOMO SAPIENS", "MAN")
 
 
-def refusals(header: Dataset) -> tuple[Reason, ...]:
-    """Every reason for which the header alone forbids an assessment; empty means: look at the pixels."""
-    return tuple(_refusals(header))
+def refusals(header: Dataset, *, secondary_capture: bool = False) -> tuple[Reason, ...]:
+    """Every reason for which the header alone forbids an assessment; empty means: look at the pixels.
+
+    `secondary_capture`: Secondary Captures of digitised films are radiographs too. A result of the node's own making
+    has that one reason, whatever else could be said of it.
+    """
+    if text(header, "ManufacturerModelName") == MODEL_NAME:
+        return (Reason.OWN_RESULT,)
+    return tuple(_refusals(header, secondary_capture=secondary_capture))
 
 
 def stated_view(header: Dataset) -> View:
@@ -73,11 +83,9 @@ def stated_view(header: Dataset) -> View:
     return next((view for view, known in _VIEW_CODES.items() if stated in known), View.OTHER)
 
 
-def _refusals(header: Dataset) -> Iterator[Reason]:
+def _refusals(header: Dataset, *, secondary_capture: bool) -> Iterator[Reason]:
     sop_class = text(header, "SOPClassUID")
-    if text(header, "ManufacturerModelName") == MODEL_NAME:
-        yield Reason.OWN_RESULT
-    if not _is_projection(text(header, "Modality").upper(), sop_class):
+    if not (_is_projection(header) or (secondary_capture and _is_scanned_film(header))):
         yield Reason.MODALITY
     if (integer(header, "NumberOfFrames") or 1) > 1:
         yield Reason.MULTIFRAME
@@ -94,11 +102,20 @@ def _refusals(header: Dataset) -> Iterator[Reason]:
         yield Reason.NOT_HUMAN
 
 
-def _is_projection(modality: str, sop_class: str) -> bool:
+def _is_projection(header: Dataset) -> bool:
     """Modality CR or DX and one of its classes: a Secondary Capture of a DX study is not the film itself."""
+    modality, sop_class = text(header, "Modality").upper(), text(header, "SOPClassUID")
     if not modality and not sop_class:
         return False
     return (not modality or modality in _MODALITIES) and (not sop_class or sop_class in _SOP_CLASSES)
+
+
+def _is_scanned_film(header: Dataset) -> bool:
+    return (
+        text(header, "SOPClassUID") == uid.SecondaryCaptureImageStorage
+        and text(header, "Modality").upper() in _SCANNED_MODALITIES
+        and text(header, "ConversionType").upper() in _SCANNED
+    )
 
 
 def _may_be_chest(header: Dataset) -> bool:

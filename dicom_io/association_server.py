@@ -1,28 +1,44 @@
-"""The TCP side of the Storage SCP under pynetdicom's stock upper layer: socket options and bounds, no policy.
+"""The TCP side of the Storage SCP: socket options and bounds, no policy; and which receive path a connection takes.
 
 pynetdicom sets none of these: backlog 128 (with its 5, forty senders at once wait up to 6 s), TCP_NODELAY on accepted
-sockets, a time-out on every read, a limit to the length a PDU may announce, and a limit to connections that never say
-anything. Public seams only: `AE.make_server(server_class=, request_handler=)`. No name look-up of a peer is made.
+sockets, a deadline for every PDU, a limit to the length it may announce, and a limit to connections that never say
+anything. Public seams only: `AE.make_server(server_class=)`, EVT_CONN_OPEN, `AssociationSocket.recv`. Without
+`open_part` nothing private of pynetdicom is used. No name look-up of a peer is made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
-import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from pynetdicom import transport
+from pynetdicom import evt, transport
 from pynetdicom.association import Association
+from pynetdicom.events import Event
+
+from dicom_io.admission import Drop
+from dicom_io.transport import LARGEST_ASSOCIATE_PDU, SLACK, OpenPart, accelerate
+
+STOCK_PDU_BYTES: Final = 131_072
+"""Largest PDU offered on the stock path: measured fastest there, and held in memory several times."""
+_PATIENCE: Final = 60.0
+"""Seconds for a PDU where a time-out of 0 would mean none."""
+_INSTANT: Final = 0.001
+_PIECE: Final = 65_536
 
 _log = structlog.get_logger()
 
-_SLACK: Final = 1024
-"""Bytes a P-DATA PDU may exceed the advertised maximum by: headers of its items (PS3.8 D.1.1)."""
-_LARGEST_ASSOCIATE_PDU: Final = 131_072
-"""128 presentation contexts with every transfer syntax stay below this."""
+_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A sender that vanished without a word is noticed after 90 s, also where `reception.idle_timeout` is long."""
 
 
 class AssociationServer(transport.AssociationServer):
@@ -33,11 +49,22 @@ class AssociationServer(transport.AssociationServer):
     """Seconds one read of a begun PDU may take."""
     connection_limit: int = 100
     """Connections served at once, associated or not."""
+    on_dropped: Callable[[str, Drop], None] = staticmethod(lambda _address, _why: None)
+    """Told of each connection that ends here: its address and why."""
+
+    open_part: OpenPart | None = None
+    """Where the own receive path writes objects; None: the stock path, which holds them in memory."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.bind(evt.EVT_CONN_OPEN, self._prepare)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept one connection, without Nagle's delay and without endless reads."""
         connection, address = super().get_request()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for level, option, value in _KEEPALIVE:
+            connection.setsockopt(level, option, value)
         connection.settimeout(self.read_timeout)
         return connection, address
 
@@ -45,13 +72,12 @@ class AssociationServer(transport.AssociationServer):
         """Whether to talk to this connection at all: bounds the threads that silent connections can hold."""
         if len(self.active_associations) < self.connection_limit:
             return True
-        _log.warning("connection.dropped", peer=str(client_address[0]), limit=self.connection_limit)
+        self.on_dropped(str(client_address[0]), Drop.TOO_MANY)
         return False
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - signature of socketserver
         """One connection failed before it became an association; the others do not notice."""
-        error = sys.exc_info()[1]
-        _log.warning("connection.failed", peer=str(client_address[0]), error=type(error).__name__)
+        self.on_dropped(str(client_address[0]), Drop.FAILED)
 
     def serve_in_background(self) -> threading.Thread:
         """Accept connections in a thread of its own until `close`."""
@@ -64,23 +90,64 @@ class AssociationServer(transport.AssociationServer):
         super(transport.AssociationServer, self).shutdown()
         self.server_close()
 
+    def _prepare(self, event: Event) -> None:
+        """EVT_CONN_OPEN: the association exists and has not begun."""
+        association, connection = event.assoc, event.assoc.dul.socket
+        if connection is None:
+            return
+        association.run = _closing(association)  # type: ignore[method-assign]
+        if self.open_part is not None and accelerate(association, self.open_part):
+            return
+        association.acceptor.maximum_length = min(association.ae.maximum_pdu_size, STOCK_PDU_BYTES)
+        stock: Any = connection
+        stock.recv = _bounded(association, connection)
 
-class BoundedRequestHandler(transport.RequestHandler):
-    """Gives each association a socket that refuses to allocate what a hostile length announces."""
 
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        limit = max(self.ae.maximum_pdu_size, _LARGEST_ASSOCIATE_PDU) + _SLACK
-        connection: Any = association.dul.socket
-        connection.recv = _bounded(connection.recv, limit)
-        return association
+def _closing(association: Association) -> Callable[[], None]:
+    """In place of `Thread.run`: a request that breaks pynetdicom's negotiation must not leave its connection standing.
+
+    One is a presentation context without a transfer syntax (PS3.8 9.3.2.2 demands one): the association's thread dies,
+    its upper layer would serve the socket for ever, and no limit would count it.
+    """
+    stock = association.run
+
+    def run() -> None:
+        try:
+            stock()
+        except Exception as error:  # noqa: BLE001 - outermost of the association's thread
+            _log.warning("association.broken", peer=str(association.requestor.address), error=type(error).__name__)
+            connection = association.dul.socket.socket if association.dul.socket else None
+            if connection is not None:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            association.kill()  # waits for the upper layer, which the shutdown has woken
+            if connection is not None:
+                connection.close()
+
+    return run
 
 
-def _bounded(receive: Callable[[int], bytearray], limit: int) -> Callable[[int], bytearray]:
+def _bounded(association: Association, connection: transport.AssociationSocket) -> Callable[[int], bytearray]:
+    """In place of `AssociationSocket.recv`: refuses a hostile length, and one deadline holds for the whole read."""
+    limit = max(association.ae.maximum_pdu_size, LARGEST_ASSOCIATE_PDU) + SLACK
+
     def recv(count: int) -> bytearray:
         if count > limit:
             msg = f"a PDU of {count} bytes was announced, at most {limit} are read"
             raise OSError(msg)  # the upper layer closes the connection on it
-        return receive(count)
+        patience = (association.dimse_timeout if association.is_established else association.acse_timeout) or _PATIENCE
+        return _read(connection, count, time.monotonic() + patience)
 
     return recv
+
+
+def _read(connection: transport.AssociationSocket, count: int, deadline: float) -> bytearray:
+    """`count` bytes, or fewer if the peer closed. TimeoutError: not all of them in time."""
+    received, at = bytearray(count), 0
+    while at < count and connection.socket is not None:
+        connection.socket.settimeout(max(deadline - time.monotonic(), _INSTANT))
+        got = connection.socket.recv_into(memoryview(received)[at : at + _PIECE])
+        if not got:
+            break
+        at += got
+    return received[:at]

@@ -1,4 +1,4 @@
-"""Pixel Data -> stored values: the one table of transfer syntaxes.
+"""Pixel Data -> stored values, for every transfer syntax of `syntaxes`.
 
 Runs in workers only, never in the listener (performance.md D3). imagecodecs decodes, because it releases the GIL and is
 bit-exact on every lossless syntax; pydicom's own decoders take what imagecodecs refuses. Stored values are as PS3.5 8.1
@@ -22,20 +22,15 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 
-from dicom_io.element import integer, text
+from dicom_io.element import integer, text, value
 from dicom_io.errors import PixelDecodeError
+from dicom_io.syntaxes import NATIVE
 
 Raw = npt.NDArray[Any]
 
 MAX_PIXELS: Final = 1 << 26
 """Rows x columns of the largest image decoded: several times the largest detector made."""
 
-NATIVE: Final = (
-    uid.ImplicitVRLittleEndian,
-    uid.ExplicitVRLittleEndian,
-    uid.ExplicitVRBigEndian,
-    uid.DeflatedExplicitVRLittleEndian,
-)
 LOSSY: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless)
 MAYBE_LOSSY: Final = (uid.JPEG2000, uid.HTJ2K)
 """Reversible or not, by encoder's choice; the object says which in (0028,2110)."""
@@ -101,7 +96,7 @@ def stored_values(dataset: Dataset, form: PixelFormat) -> npt.NDArray[np.int32]:
         PixelDecodeError: no pixel data, an unknown transfer syntax, or not the image the header claims.
 
     """
-    if "PixelData" not in dataset or not dataset.PixelData:
+    if not value(dataset, "PixelData"):
         msg = "no pixel data"
         raise PixelDecodeError(msg)
     syntax = transfer_syntax(dataset)
@@ -242,6 +237,3 @@ _DECODERS: Final[dict[str, Callable[[bytes, PixelFormat], Raw]]] = {
     uid.HTJ2KLosslessRPCL: _ht_jpeg_2000,
     uid.HTJ2K: _ht_jpeg_2000,
 }
-
-TRANSFER_SYNTAXES: Final = (*NATIVE, *map(uid.UID, _DECODERS))
-"""Every transfer syntax the worker decodes, and so every one the Storage SCP accepts."""

@@ -4,6 +4,8 @@
     |-- HeaderInvalid     the object says too little, or too much nonsense, to be owned: park it for a person
     |-- PixelDecodeError  the pixels cannot be read: the case ends, trying again changes nothing
     |-- SpoolFull         no room: answer 0xA700, the sender keeps the image and comes again
+    |-- SenderGone        the association ended in mid-object: nobody waits for an answer, the sender comes again
+    |-- TransactionInUse  refuse this commitment request: its UID belongs to another
     |-- PeerUnavailable   the archive cannot take it now: try again with back-off, for days if need be
     `-- PeerRefused       the archive will not take it: a person must act
 
@@ -25,8 +27,16 @@ class PixelDecodeError(DicomIoError):
     """The pixel data are absent, of an unsupported kind, or not what the header claims."""
 
 
+class SenderGone(DicomIoError):
+    """The sender aborted or vanished while its object arrived. Nothing of the object is left on disk."""
+
+
 class SpoolFull(DicomIoError):
     """The spool's file system or quota is exhausted. Nothing of the refused object is left on disk."""
+
+
+class TransactionInUse(DicomIoError):
+    """The Transaction UID belongs to an earlier request, of another requestor or for other instances."""
 
 
 class PeerUnavailable(DicomIoError):

@@ -9,19 +9,32 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 from zoneinfo import ZoneInfo
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_io.dicom_time import parse_date, parse_datetime, parse_offset, parse_time
 from dicom_io.element import expect_defects, items, text, value
 from dicom_io.errors import HeaderInvalid
 from model.domain import AssigningAuthority, Identifier, InstanceReference, NameGroup, PatientIdentity, PersonName, Sex
 
+_PREAMBLE: Final = 128
+_META_START: Final = _PREAMBLE + 16
+"""Bytes up to and with the group length of the file meta information (PS3.10 7.1)."""
+_EXPLICIT, _LITTLE_ENDIAN = False, True
+_PIXEL_DATA: Final = BaseTag(0x7FE00008)
+"""The first of the three elements that may hold pixels."""
+_LARGEST_HEADER: Final = 4 << 20
+"""Bytes of a deflated object inflated for its header; radiographs keep a few kilobytes before their pixels."""
 _AGE: Final = re.compile(r"(\d{1,3})\s*([DWMY]?)", re.ASCII)
 _YEARS: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0, "": 1.0}
 _OLDEST: Final = 130.0
@@ -133,7 +146,10 @@ def remarks(dataset: Dataset) -> tuple[str, ...]:
 
 def _parse(stream: BinaryIO, *, pixels: bool) -> Dataset:
     try:
-        dataset = dcmread(stream, stop_before_pixels=not pixels, force=True)
+        dataset = None if pixels else _inflated(stream)
+        if dataset is None:
+            stream.seek(0)
+            dataset = dcmread(stream, stop_before_pixels=not pixels, force=True)
         owned = bool(text(dataset, "SOPInstanceUID"))
     except OSError:
         raise
@@ -144,6 +160,24 @@ def _parse(stream: BinaryIO, *, pixels: bool) -> Dataset:
         msg = "no DICOM object: there is no SOP Instance UID"
         raise HeaderInvalid(msg)
     return dataset
+
+
+def _inflated(stream: BinaryIO) -> Dataset | None:
+    """The header of a deflated object (PS3.5 A.5), read from its first megabytes alone; None: it is not deflated.
+
+    pydicom would inflate all of it, in the listener too: 30 kB may hold 30 MB, and 500 MB the machine.
+    """
+    head = stream.read(_META_START)
+    if head[_PREAMBLE:-4] != b"DICM\x02\x00\x00\x00UL\x04\x00":
+        return None
+    meta = read_dataset(BytesIO(stream.read(int.from_bytes(head[-4:], "little"))), _EXPLICIT, _LITTLE_ENDIAN)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return None
+    content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(_LARGEST_HEADER), _LARGEST_HEADER)
+    dataset = read_dataset(
+        BytesIO(content), _EXPLICIT, _LITTLE_ENDIAN, stop_when=lambda tag, _vr, _length: tag >= _PIXEL_DATA
+    )
+    return FileDataset("", dataset, file_meta=FileMetaDataset(meta), is_implicit_VR=False, is_little_endian=True)
 
 
 def _identifier(source: Dataset) -> Identifier:

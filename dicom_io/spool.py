@@ -1,6 +1,6 @@
 """Durable write of received objects: what `Spool` has returned survives a power cut.
 
-Order (reception-and-delivery.md 2.1): `*.part` in the same file system, fsync file, rename, fsync directory. A file
+Order (reception-and-delivery.md 2.1): a `Part` in the same file system, fsync file, rename, fsync directory. A file
 under its final name is therefore complete. The dataset is kept byte for byte as received, in its transfer syntax; only
 the preamble and the file meta information (PS3.10 7.1) are written in front of it. Nothing here decodes, and nothing
 here knows the ledger.
@@ -13,8 +13,6 @@ remove the file the other has just acknowledged.
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import os
 import re
 import shutil
@@ -22,24 +20,24 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
-from dicom_io.errors import HeaderInvalid, SpoolFull
+from dicom_io.errors import HeaderInvalid
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-
-Buffer = bytes | bytearray | memoryview
+from dicom_io.part import UNLIMITED, Buffer, Part, named
 
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)+", re.ASCII)
 _MAX_UID: Final = 64
 _PREAMBLE: Final = b"\0" * 128 + b"DICM"
 _DIGEST_CHARACTERS: Final = 16
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_CHUNK: Final = 1 << 20
 _QUARANTINE: Final = "quarantine"
 
 
@@ -85,26 +83,47 @@ class Spool:
         self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, dataset: Buffer
     ) -> Iterator[Spooled]:
         """`store`, taken back if the block raises; a file that was there before stays. Raises as `store`."""
-        if not is_uid(sop_instance_uid):
-            msg = "SOP Instance UID breaks the grammar of PS3.5 9.1"
-            raise HeaderInvalid(msg)
-        head = part10_head(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
-        sha256 = _digest((head, dataset))
+        _expect_uid(sop_instance_uid)
+        with self.begin(sop_class_uid, sop_instance_uid, transfer_syntax_uid) as part:
+            part.write(dataset)
+            with self.adopting(part, sop_instance_uid) as spooled:
+                yield spooled
+
+    def begin(
+        self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, limit: int = UNLIMITED
+    ) -> Part:
+        """Start a file for an object that is still arriving, of at most `limit` bytes. Raises as `Part.write`.
+
+        The UIDs are the sender's word; where they break the grammar there is no head, and `adopting` will refuse.
+        """
+        sound = is_uid(sop_class_uid) and is_uid(sop_instance_uid)
+        head = part10_head(sop_class_uid, sop_instance_uid, transfer_syntax_uid) if sound else b""
+        return Part(self._directory / f"{uuid.uuid4().hex}.part", head, limit=limit)
+
+    @contextlib.contextmanager
+    def adopting(self, part: Part, sop_instance_uid: str) -> Iterator[Spooled]:
+        """Give a complete `part` its final name, durably; taken back as by `storing`. Raises as `store`."""
+        _expect_uid(sop_instance_uid)
+        sha256 = part.seal()
         file = f"{sha256[:2]}/{sop_instance_uid}-{sha256[:_DIGEST_CHARACTERS]}.dcm"
         with self._turns[int(sha256[:8], 16) % len(self._turns)]:
             was_there = self.path(file).exists()
-            self._publish(file, (head, dataset))
             try:
-                yield Spooled(file=file, sha256=sha256, size=len(head) + len(dataset))
+                self._publish(part, file)
+                yield Spooled(file=file, sha256=sha256, size=part.size)
             except BaseException:
                 if not was_there:
                     self.remove(file)
                 raise
 
-    def quarantine(self, dataset: Buffer) -> str:
+    def quarantine(self, dataset: Buffer | BinaryIO) -> str:
         """Keep bytes that could not be owned, for a person to look at. Returns the file; raises as `store`."""
-        file = f"{_QUARANTINE}/{_digest((dataset,))[:32]}.bin"
-        self._publish(file, (dataset,))
+        stream = BytesIO(dataset) if isinstance(dataset, Buffer) else dataset
+        with Part(self._directory / f"{uuid.uuid4().hex}.part") as part:
+            while chunk := stream.read(_CHUNK):
+                part.write(chunk)
+            file = f"{_QUARANTINE}/{part.seal()[:32]}.bin"
+            self._publish(part, file)
         return file
 
     def path(self, file: str) -> Path:
@@ -136,23 +155,22 @@ class Spool:
         usable = usage.used + usage.free
         return 100.0 * usage.used / usable if usable else 100.0
 
-    def _publish(self, file: str, parts: tuple[Buffer, ...]) -> None:
+    def _publish(self, part: Part, file: str) -> None:
         target = self.path(file)
-        partial = target.with_name(f"{uuid.uuid4().hex}.part")
         try:
             if not target.parent.is_dir():
                 target.parent.mkdir(exist_ok=True)
                 _fsync_directory(self._directory)
-            _write(partial, parts)
-            partial.replace(target)
+            part.path.replace(target)
             _fsync_directory(target.parent)
         except OSError as error:
-            if error.errno in _FULL:
-                msg = f"spool out of space: {os.strerror(error.errno)}"
-                raise SpoolFull(msg) from error
-            raise
-        finally:
-            partial.unlink(missing_ok=True)
+            raise named(error) from error
+
+
+def _expect_uid(sop_instance_uid: str) -> None:
+    if not is_uid(sop_instance_uid):
+        msg = "SOP Instance UID breaks the grammar of PS3.5 9.1"
+        raise HeaderInvalid(msg)
 
 
 def is_uid(text: str) -> bool:
@@ -179,22 +197,6 @@ def part10_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: 
     buffer = DicomBytesIO()
     write_file_meta_info(buffer, meta, enforce_standard=True)
     return _PREAMBLE + buffer.getvalue()
-
-
-def _digest(parts: tuple[Buffer, ...]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def _write(path: Path, parts: tuple[Buffer, ...]) -> None:
-    with path.open("xb", buffering=0) as stream:
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                view = view[stream.write(view) :]
-        os.fsync(stream.fileno())
 
 
 def _fsync_directory(directory: Path) -> None:

@@ -1,143 +1,162 @@
-"""Storage SCP: takes what it is sent, and says Success only for what is durable and in the ledger.
+"""The Storage SCP: listens on the plain port, the TLS port or both, negotiates, and drains.
 
-Who may associate is decided in `admission`; status codes are those of PS3.4 B.2.3. Any failure is answered 0xA700, so
-that the sender keeps the image and comes again, except for objects no retry can mend. Nothing is decoded here beyond
-the UIDs, and no pixel at all. Results that the archive routes back to us are taken too: a refusal would make it repeat.
+What becomes of an object is `store_service`'s business, what is negotiated `offer`'s, who may associate `doorman`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import hashlib
 import socket
 import threading
 import time
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from io import BytesIO
-from typing import Final, cast
+from typing import Any, Final, TypeVar
 
 import structlog
 from pydicom import uid
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
-from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from config.settings import Reception
-from dicom_io.admission import Rejection, judge
-from dicom_io.association_server import AssociationServer, BoundedRequestHandler
-from dicom_io.decoding import TRANSFER_SYNTAXES
+from config.settings import Reception, SettingsError
+from dicom_io import transport_check
+from dicom_io.admission import Observer, Unobserved
+from dicom_io.association_server import AssociationServer
+from dicom_io.commitment import PUSH_MODEL
+from dicom_io.commitment_scp import CommitmentScp
+from dicom_io.doorman import Doorman
 from dicom_io.element import expect_defects
-from dicom_io.errors import HeaderInvalid, SpoolFull
-from dicom_io.header import instance_reference, read_header
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.offer import UNCOMPRESSED, offered
+from dicom_io.received import StoredInstance
 from dicom_io.spool import Spool
-from model.domain import InstanceReference
+from dicom_io.store_service import StoreService
+from dicom_io.tls import TlsFiles
+from dicom_io.tls_server import TlsAssociationServer
+from dicom_io.watermark import Watermark
 
-SUCCESS: Final = 0x0000
-OUT_OF_RESOURCES: Final = 0xA700
-DOES_NOT_MATCH: Final = 0xA900
-CANNOT_UNDERSTAND: Final = 0xC000
-
-STORAGE_CLASSES: Final = (
-    uid.ComputedRadiographyImageStorage,
-    uid.DigitalXRayImageStorageForPresentation,
-    uid.DigitalXRayImageStorageForProcessing,
-    uid.SecondaryCaptureImageStorage,
-    uid.EnhancedSRStorage,
-    uid.ComprehensiveSRStorage,
-    uid.Comprehensive3DSRStorage,
-    uid.GrayscaleSoftcopyPresentationStateStorage,
-    uid.KeyObjectSelectionDocumentStorage,
-)
-"""What is stored. Only the first two are screened; the others end as not applicable."""
-
-_VERIFICATION: Final = "1.2.840.10008.1.1"
-_SERIES_INSTANCE_UID: Final = BaseTag(0x0020000E)
-_PREFIX: Final = 1 << 20
-"""Bytes of a deflated dataset inflated to find its UIDs."""
 _NO_STOCK_LIMIT: Final = 1_000_000
 _CONNECTIONS_PER_ASSOCIATION: Final = 4
 """Connections tolerated for each association allowed: balancers probe, and rejected senders linger a moment."""
 
 _log = structlog.get_logger()
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredInstance:
-    """One object that lies complete in the spool and waits for its row in the ledger."""
-
-    reference: InstanceReference
-    spool_file: str
-    """Path below the spool directory."""
-    sha256: str
-    """Hex digest of the whole file."""
-    calling_ae: str
-    """Empty for a file adopted at start: nobody remembers."""
-    peer_address: str
-    received_at: dt.datetime
-    """Aware, UTC."""
+_Server = TypeVar("_Server", bound=AssociationServer)
 
 
 class StorageScp:
-    """Verification and Storage SCP. `on_stored` commits to the ledger, and only its return makes a Success.
+    """Verification, Storage and, where `commitment` is given, Storage Commitment SCP.
 
-    `on_stored` runs in the association's thread, several at a time. If it raises, the file is taken back: it must not
-    raise after it has committed.
+    `on_stored` as in `StoreService`; `observer` is told of every contact.
     """
 
-    def __init__(self, settings: Reception, spool: Spool, on_stored: Callable[[StoredInstance], None]) -> None:
+    def __init__(
+        self,
+        settings: Reception,
+        spool: Spool,
+        on_stored: Callable[[StoredInstance], None],
+        observer: Observer | None = None,
+        commitment: CommitmentScp | None = None,
+    ) -> None:
         self._settings = settings
         self._spool = spool
-        self._on_stored = on_stored
-        self._lock = threading.Lock()
-        self._admitted: set[Association] = set()
-        self._draining = False
-        self._server: AssociationServer | None = None
-        self._thread: threading.Thread | None = None
+        self._observer = observer or Unobserved()
+        self._commitment = commitment
+        self._disk = Watermark(spool.used_percent, low_at=settings.reject_at_percent, full_at=settings.full_at_percent)
+        self._store = StoreService(settings, spool, on_stored, disk_full=self._disk.full, observer=self._observer)
+        self._doorman = self._make_doorman()
+        self._plain: AssociationServer | None = None
+        self._tls: TlsAssociationServer | None = None
+        self._threads: list[threading.Thread] = []
+        self._fast = False
 
     @property
     def port(self) -> int:
-        """The TCP port that is listened on; the configured one before `start`."""
-        return int(self._server.server_address[1]) if self._server else self._settings.port
+        """The TCP port that is listened on; the configured one before `start` and where `reception.plain` is off."""
+        return int(self._plain.server_address[1]) if self._plain else self._settings.port
+
+    @property
+    def tls_port(self) -> int | None:
+        """The TCP port for TLS; None while none is listened on."""
+        return int(self._tls.server_address[1]) if self._tls else None
 
     def start(self) -> None:
         """Sweep the spool, listen, and return.
 
         Raises:
-            OSError: the address is in use or not ours.
+            OSError: the plain port is in use or the address not ours.
+            SettingsError: the TLS port or its files cannot be used, or no port is to be listened on.
 
         """
+        if not self._settings.plain and not self._settings.tls.enabled:
+            msg = "reception.plain: is false and reception.tls.enabled too; no sender could come, switch one of them on"
+            raise SettingsError(msg)
         expect_defects()
         swept = self._spool.sweep()
-        self._draining = False
-        self._server = self._make_server()
-        self._thread = self._server.serve_in_background()
-        _log.info("reception.started", ae_title=self._settings.ae_title, port=self.port, swept=swept)
+        self._doorman = self._make_doorman()
+        self._fast = self._settings.fast_path == "auto" and transport_check.passes(self._spool)
+        try:
+            if self._settings.tls.enabled:
+                self._tls = self._make_tls_server()
+            if self._settings.plain:
+                self._plain = self._make_server(AssociationServer, self._settings.port)
+        except OSError:
+            self._close_servers()
+            raise
+        self._threads = [server.serve_in_background() for server in self._servers()]
+        _log.info(
+            "reception.started",
+            ae_title=self._settings.ae_title,
+            port=self.port if self._plain else None,
+            tls_port=self.tls_port,
+            receive_path="own" if self._fast else "stock",
+            swept=swept,
+        )
 
     def stop(self, grace: float = 5.0) -> None:
         """Refuse new associations (transiently), let running ones finish for `grace` seconds, abort the rest."""
-        if self._server is None or self._thread is None:
+        servers = self._servers()
+        if not servers:
             return
-        self._draining = True
+        self._doorman.drain()
         deadline = time.monotonic() + grace
-        while self._running() and time.monotonic() < deadline:
+        while self._doorman.occupied() and time.monotonic() < deadline:
             time.sleep(0.02)
-        self._server.close()
-        self._thread.join()
-        lingering = self._server.active_associations
+        self._close_servers()
+        for thread in self._threads:
+            thread.join()
+        lingering = [association for server in servers for association in server.active_associations]
         for association in lingering:
             _end(association)
-        self._server = None
         _log.info("reception.stopped", aborted=len(lingering))
 
-    def _make_server(self) -> AssociationServer:
+    def _servers(self) -> list[AssociationServer]:
+        return [server for server in (self._plain, self._tls) if server is not None]
+
+    def _close_servers(self) -> None:
+        for server in self._servers():
+            server.close()
+        self._plain = self._tls = None
+
+    def _commitment_handlers(self) -> list[tuple[Any, Callable[[Event], Any]]]:
+        return self._commitment.handlers() if self._commitment else []
+
+    def _make_doorman(self) -> Doorman:
+        return Doorman(self._settings, disk_low=self._disk.low, observer=self._observer)
+
+    def _make_tls_server(self) -> TlsAssociationServer:
+        files = TlsFiles(self._settings.tls)
+        port = self._settings.tls.port
+        try:
+            server = self._make_server(TlsAssociationServer, port)
+        except OSError as error:
+            msg = f"reception.tls.port: {port} cannot be listened on ({error.strerror}); change it or stop who has it"
+            raise SettingsError(msg) from error
+        server.context_of = files.context
+        server.handshake_timeout = self._settings.acse_timeout
+        return server
+
+    def _make_server(self, kind: type[_Server], port: int) -> _Server:
         ae = AE(self._settings.ae_title)
         ae.implementation_class_uid = uid.UID(IMPLEMENTATION_CLASS_UID)
         ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -146,150 +165,26 @@ class StorageScp:
         ae.acse_timeout = self._settings.acse_timeout
         ae.dimse_timeout = self._settings.dimse_timeout
         ae.network_timeout = self._settings.idle_timeout
-        ae.add_supported_context(_VERIFICATION)
-        for sop_class in STORAGE_CLASSES:
-            ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
+        for sop_class, syntaxes in offered(self._settings):
+            ae.add_supported_context(sop_class, list(syntaxes))
+        if self._commitment:
+            ae.add_supported_context(PUSH_MODEL, list(UNCOMPRESSED), scu_role=True, scp_role=False)
         server = ae.make_server(
-            (self._settings.host, self._settings.port),
-            evt_handlers=[(evt.EVT_REQUESTED, self._admit), (evt.EVT_C_STORE, self._c_store)],
-            server_class=AssociationServer,
-            request_handler=BoundedRequestHandler,
+            (self._settings.host, port),
+            evt_handlers=[
+                *self._doorman.handlers(),
+                (evt.EVT_C_STORE, self._store.answer),
+                *self._commitment_handlers(),
+            ],
+            server_class=kind,
         )
-        if not isinstance(server, AssociationServer):  # `make_server` is annotated more widely than it behaves
+        if not isinstance(server, kind):  # `make_server` is annotated more widely than it behaves
             raise TypeError
         server.read_timeout = self._settings.dimse_timeout
         server.connection_limit = _CONNECTIONS_PER_ASSOCIATION * self._settings.maximum_associations
+        server.on_dropped = self._doorman.dropped
+        server.open_part = self._store.begin if self._fast else None
         return server
-
-    def _running(self) -> bool:
-        with self._lock:
-            return any(association.is_alive() for association in self._admitted)
-
-    def _admit(self, event: Event) -> None:
-        """EVT_REQUESTED: reject before negotiation, or count the association in."""
-        association = event.assoc
-        request = cast(A_ASSOCIATE, association.requestor.primitive)
-        called, calling = str(request.called_ae_title), str(request.calling_ae_title)
-        address = str(association.requestor.address)
-        rejection = judge(self._settings, called=called, calling=calling, address=address) or self._take_place(
-            association
-        )
-        if rejection is None:
-            return
-        verdict = rejection.value
-        _log.warning("association.rejected", reason=verdict.word, called=called, calling=calling, peer=address)
-        association.acse.send_reject(verdict.result, verdict.source, verdict.reason)
-        association.kill()
-
-    def _take_place(self, association: Association) -> Rejection | None:
-        with self._lock:
-            if self._draining:
-                return Rejection.DRAINING
-            self._admitted = {one for one in self._admitted if one.is_alive()}
-            if len(self._admitted) >= self._settings.maximum_associations:
-                return Rejection.LIMIT
-            self._admitted.add(association)
-            return None
-
-    def _c_store(self, event: Event) -> int:
-        """EVT_C_STORE: the status of PS3.4 B.2.3."""
-        request = cast(C_STORE, event.request)
-        instance = str(request.AffectedSOPInstanceUID)
-        try:
-            return self._store(event, request)
-        except HeaderInvalid as error:
-            file = self._quarantine(request)
-            _log.error("store.not_understood", sop_instance_uid=instance, error=str(error), file=file)
-            return CANNOT_UNDERSTAND
-        except SpoolFull as error:
-            _log.error("store.no_space", sop_instance_uid=instance, error=str(error))
-            return OUT_OF_RESOURCES
-        except Exception:  # noqa: BLE001 - outermost callback: whatever failed, the sender must keep the image
-            _log.exception("store.failed", sop_instance_uid=instance)
-            return OUT_OF_RESOURCES
-
-    def _store(self, event: Event, request: C_STORE) -> int:
-        syntax = event.context.transfer_syntax
-        if self._spool.used_percent() >= self._settings.full_at_percent:
-            msg = f"the spool is fuller than {self._settings.full_at_percent:g} %"
-            raise SpoolFull(msg)
-        stream = request.DataSet or BytesIO()
-        reference = identify(stream, syntax)
-        if (reference.sop_class_uid, reference.sop_instance_uid) != (
-            str(request.AffectedSOPClassUID),
-            str(request.AffectedSOPInstanceUID),
-        ) or reference.sop_class_uid != str(event.context.abstract_syntax):
-            _log.error("store.mismatch", sop_instance_uid=reference.sop_instance_uid)
-            return DOES_NOT_MATCH
-        with self._spool.storing(
-            sop_class_uid=reference.sop_class_uid,
-            sop_instance_uid=reference.sop_instance_uid,
-            transfer_syntax_uid=str(syntax),
-            dataset=stream.getbuffer(),
-        ) as spooled:
-            stored = StoredInstance(
-                reference=reference,
-                spool_file=spooled.file,
-                sha256=spooled.sha256,
-                calling_ae=str(event.assoc.requestor.ae_title),
-                peer_address=str(event.assoc.requestor.address),
-                received_at=dt.datetime.now(dt.UTC),
-            )
-            self._on_stored(stored)
-        _log.info("store.accepted", sop_instance_uid=reference.sop_instance_uid, bytes=spooled.size)
-        return SUCCESS
-
-    def _quarantine(self, request: C_STORE) -> str:
-        try:
-            return self._spool.quarantine((request.DataSet or BytesIO()).getbuffer())
-        except (SpoolFull, OSError):
-            return ""
-
-
-def identify(stream: BytesIO, transfer_syntax: uid.UID) -> InstanceReference:
-    """The UIDs of an encoded dataset; reads no further than the Series Instance UID.
-
-    Raises:
-        HeaderInvalid: not a dataset of that transfer syntax, or one without the UIDs it takes to own it.
-
-    """
-    try:
-        if transfer_syntax.is_deflated:
-            stream = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.getbuffer(), _PREFIX))
-        stream.seek(0)
-        dataset = read_dataset(
-            stream,
-            transfer_syntax.is_implicit_VR,
-            transfer_syntax.is_little_endian,
-            stop_when=lambda tag, _vr, _length: tag > _SERIES_INSTANCE_UID,
-        )
-    except Exception as error:  # pydicom raises whatever a damaged stream provokes; here it gets one name
-        msg = f"the dataset cannot be parsed ({type(error).__name__})"
-        raise HeaderInvalid(msg) from error
-    return instance_reference(dataset)
-
-
-def adopt(spool: Spool, file: str) -> StoredInstance:
-    """A file of `Spool.orphans` as if it had just been received; the ledger commits it as usual.
-
-    Raises:
-        HeaderInvalid: it is damaged (content and name disagree) or cannot be owned.
-        OSError: it cannot be read.
-
-    """
-    path = spool.path(file)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not path.stem.endswith(sha256[:16]):
-        msg = "the file's content is not what its name promises"
-        raise HeaderInvalid(msg)
-    return StoredInstance(
-        reference=instance_reference(read_header(path)),
-        spool_file=file,
-        sha256=sha256,
-        calling_ae="",
-        peer_address="",
-        received_at=dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC),
-    )
 
 
 def _end(association: Association) -> None:

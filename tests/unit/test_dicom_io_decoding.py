@@ -17,8 +17,9 @@ from pydicom.pixels.encoders.base import EncodeRunner
 from pydicom.pixels.encoders.native import _encode_frame
 from support.dicom_objects import encode, film, radiograph_dataset
 
-from dicom_io.decoding import NATIVE, TRANSFER_SYNTAXES, pixel_format, stored_values
+from dicom_io.decoding import pixel_format, stored_values
 from dicom_io.errors import DicomIoError, PixelDecodeError
+from dicom_io.syntaxes import NATIVE, TRANSFER_SYNTAXES
 
 PIXELS = film()
 
@@ -113,6 +114,85 @@ def test_what_dcmtk_encoded(tmp_path: Path, tool: str, options: list[str], synta
     dataset = dcmread(target)
     assert dataset.file_meta.TransferSyntaxUID == syntax
     assert np.array_equal(stored_values(dataset, pixel_format(dataset)), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("tool", "options", "syntax", "bits", "tolerance"),
+    [
+        ("dcmcjpeg", ["+eb", "+q", "98"], uid.JPEGBaseline8Bit, 8, 12),
+        ("dcmcjpeg", ["+ee", "+q", "98"], uid.JPEGExtended12Bit, 12, 150),
+        ("dcmcjpls", ["+en", "+md", "3"], uid.JPEGLSNearLossless, 12, 3),
+    ],
+)
+def test_what_dcmtk_encoded_with_loss(
+    tmp_path: Path, tool: str, options: list[str], syntax: str, bits: int, tolerance: int
+) -> None:
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    original = PIXELS if bits == 12 else PIXELS >> 4
+    dataset = radiograph_dataset(original, BitsStored=bits, HighBit=bits - 1, BitsAllocated=8 if bits == 8 else 16)
+    if bits == 8:
+        dataset.PixelData = original.astype(np.uint8).tobytes()
+    source, target = tmp_path / "in.dcm", tmp_path / "out.dcm"
+    source.write_bytes(encode(dataset))
+    subprocess.run([tool, *options, source, target], check=True, capture_output=True)
+    found = dcmread(target)
+    assert found.file_meta.TransferSyntaxUID == syntax
+    values = stored_values(found, pixel_format(found))
+    assert np.abs(values - original.astype(np.int32)).max() <= tolerance
+    if tool == "dcmcjpeg":
+        subprocess.run(["dcmdjpeg", target, source], check=True, capture_output=True)
+        theirs = dcmread(source)
+        assert np.abs(values - stored_values(theirs, pixel_format(theirs))).max() <= 2  # inverse DCTs may round apart
+
+
+@pytest.mark.parametrize("syntax", [uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K])
+def test_high_throughput_streams_mean_the_same_to_another_decoder(syntax: str) -> None:
+    """OpenJPH wrote them; OpenJPEG, which shares no code with it, reads the same values."""
+    frame = LOSSLESS[syntax]()
+    assert np.array_equal(imagecodecs.jpeg2k_decode(frame), PIXELS)
+    assert np.array_equal(decoded(encode(radiograph_dataset(), syntax, frame)), PIXELS)
+
+
+REAL = Path("/work/shared/data/dicom")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real objects are not here")
+@pytest.mark.parametrize(
+    ("name", "syntax"),
+    [
+        ("hand_cr_j2k_lossless__Kakadu44", uid.JPEG2000Lossless),
+        ("lowerleg_mono1_j2k_lossless__RG3", uid.JPEG2000Lossless),
+        ("chest_pa_f_mono1_15bit_j2k_lossy__RG1", uid.JPEG2000),
+        ("chest_pa_f_mono1_15bit_jpegls_near__RG1", uid.JPEGLSNearLossless),
+        ("hip_jpeg_lossless_sv1__RG2", uid.JPEGLosslessSV1),
+        ("hip_jpegls_lossless__RG2", uid.JPEGLSLossless),
+        ("hip_jpeg_extended_12bit__RG2", uid.JPEGExtended12Bit),
+        ("chest_pa_mono1_10bit_implicit__CR-MONO1-10", uid.ImplicitVRLittleEndian),
+    ],
+)
+def test_real_films_decode(name: str, syntax: str) -> None:
+    dataset = dcmread(REAL / f"{name}.dcm")
+    values = stored_values(dataset, form := pixel_format(dataset))
+    assert dataset.file_meta.TransferSyntaxUID == syntax
+    assert values.shape == (dataset.Rows, dataset.Columns)
+    assert np.unique(values).size > 200
+    assert form.lowest <= values.min() < values.max() <= form.highest
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real objects are not here")
+def test_a_real_film_is_the_same_film_in_every_encoding() -> None:
+    def read(name: str) -> np.ndarray:
+        dataset = dcmread(REAL / f"{name}.dcm")
+        return stored_values(dataset, pixel_format(dataset)).astype(np.float64)
+
+    assert np.array_equal(read("hip_jpeg_lossless_sv1__RG2"), read("hip_jpegls_lossless__RG2"))
+    for lossy, reference in (
+        ("lowerleg_mono1_j2k_lossy__RG3", "lowerleg_mono1_j2k_lossless__RG3"),
+        ("chest_pa_f_mono1_15bit_j2k_lossy__RG1", "chest_pa_f_mono1_15bit_jpegls_near__RG1"),
+    ):
+        exact = read(reference)
+        assert np.abs(read(lossy) - exact).mean() < 0.01 * (exact.max() - exact.min())
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless, uid.JPEGLosslessSV1])

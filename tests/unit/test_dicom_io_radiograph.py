@@ -69,11 +69,39 @@ def lut(data: np.ndarray, first: int, bits: int) -> Dataset:
         ({"PatientSpeciesCodeSequence": [code("448771007", "SCT", "Canis lupus familiaris")]}, (Reason.NOT_HUMAN,)),
         ({"PatientSpeciesCodeSequence": [code("L-85B00", "SRT", "homo sapiens")]}, ()),
         ({"ManufacturerModelName": "Osteon"}, (Reason.OWN_RESULT,)),
+        (
+            {"ManufacturerModelName": "Osteon", "SOPClassUID": uid.EnhancedSRStorage, "Modality": "SR", "Rows": None},
+            (Reason.OWN_RESULT,),
+        ),
+        ({"SOPClassUID": uid.ComprehensiveSRStorage, "Modality": "SR"}, (Reason.MODALITY,)),
         ({"ManufacturerModelName": "Osteon phantom"}, ()),
     ],
 )
 def test_header_rules(change: dict[str, Any], expected: tuple[Reason, ...]) -> None:
     assert refusals(radiograph_dataset(**change)) == expected
+
+
+FILM = {"SOPClassUID": uid.SecondaryCaptureImageStorage, "Modality": "OT", "ConversionType": "DF"}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, ()),
+        ({"Modality": "CR", "ConversionType": "SI"}, ()),
+        ({"ConversionType": "WSD"}, (Reason.MODALITY,)),
+        ({"ConversionType": ""}, (Reason.MODALITY,)),
+        ({"Modality": "MG"}, (Reason.MODALITY,)),
+        ({"BodyPartExamined": "HAND"}, (Reason.BODY_PART,)),
+        ({"ManufacturerModelName": "Osteon"}, (Reason.OWN_RESULT,)),
+    ],
+)
+def test_a_scanned_film_passes_the_same_rules_where_it_is_wanted(
+    change: dict[str, Any], expected: tuple[Reason, ...]
+) -> None:
+    dataset = radiograph_dataset(**FILM | change)
+    assert refusals(dataset, secondary_capture=True) == expected
+    assert refusals(dataset)[0] in (Reason.MODALITY, Reason.OWN_RESULT)
 
 
 @pytest.mark.parametrize(

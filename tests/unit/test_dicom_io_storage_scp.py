@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
@@ -21,12 +22,16 @@ from support.dicom_objects import encode, radiograph_dataset
 
 from config.settings import Peer, Reception
 from dicom_io.admission import Rejection, judge
-from dicom_io.decoding import TRANSFER_SYNTAXES
 from dicom_io.errors import HeaderInvalid
+from dicom_io.offer import storage_classes
+from dicom_io.received import StoredInstance, adopt
 from dicom_io.spool import Spool
-from dicom_io.storage_scp import STORAGE_CLASSES, StorageScp, StoredInstance, adopt
+from dicom_io.storage_scp import StorageScp
+from dicom_io.syntaxes import TRANSFER_SYNTAXES
 
 Handler = Callable[[StoredInstance], None]
+
+STORAGE_CLASSES = storage_classes(Reception(accept_for_processing=True))
 
 
 @contextmanager
@@ -94,7 +99,7 @@ def test_stored_before_success_and_reported_once(tmp_path: Path) -> None:
 
 
 def test_every_class_is_taken_and_every_syntax_kept(tmp_path: Path) -> None:
-    with running(tmp_path, lambda _: None) as scp:
+    with running(tmp_path, lambda _: None, accept_for_processing=True) as scp:
         for number, sop_class in enumerate(STORAGE_CLASSES):
             assert send(scp, encode(radiograph_dataset(sop_class=sop_class, number=number))) == 0
         for syntax in TRANSFER_SYNTAXES:
@@ -160,6 +165,84 @@ def test_objects_that_cannot_be_owned(tmp_path: Path) -> None:
     assert len(list((tmp_path / "quarantine").iterdir())) == 2
 
 
+@pytest.mark.parametrize("fast_path", ["auto", "off"])
+def test_an_object_above_the_limit_is_answered_a700_and_not_kept(tmp_path: Path, fast_path: str) -> None:
+    large = radiograph_dataset(np.zeros((1000, 600), np.uint16), number=2)
+    with running(tmp_path, lambda _: None, maximum_object_mb=1, fast_path=fast_path) as scp:
+        association = associate(scp)
+        assert association.send_c_store(dcmread(BytesIO(encode(large)))).Status == 0xA700
+        assert files(tmp_path) == []
+        small = dcmread(BytesIO(encode(radiograph_dataset(number=1))))
+        assert association.send_c_store(small).Status == 0x0000
+        association.release()
+    assert len(files(tmp_path)) == 1
+
+
+HOSTILE = ["1.2." + "3" * 61, "../../../../etc/cron.d/x", "1.2.3/../../4", "/etc/passwd", "..", "1.2.3%00"]
+"""SOP Instance UIDs that break PS3.5 9.1; the first by its length of 65 alone."""
+
+
+def raw_uid(value: str) -> bytes:
+    """Element (0008,0018) in Explicit VR Little Endian."""
+    padded = value.encode() + b"\0" * (len(value) % 2)
+    return b"\x08\x00\x18\x00UI" + struct.pack("<H", len(padded)) + padded
+
+
+@pytest.mark.parametrize("fast_path", ["auto", "off"])
+@pytest.mark.parametrize("instance", HOSTILE)
+def test_a_uid_that_is_none_becomes_no_file_name(tmp_path: Path, instance: str, fast_path: str) -> None:
+    spool, good = tmp_path / "a" / "b" / "spool", str(radiograph_dataset().SOPInstanceUID)
+    dataset = body().replace(raw_uid(good), raw_uid(instance))
+    assert raw_uid(instance) in dataset
+    with running(spool, lambda _: None, fast_path=fast_path) as scp:
+        assert raw_store(scp, dataset, good) in (0xA900, 0xC000)
+        if len(instance) <= 64:  # a longer one in the command ends the association, see the next test
+            assert raw_store(scp, dataset, instance) == 0xC000
+        assert send(scp, encode(radiograph_dataset())) == 0x0000
+    kept = files(tmp_path)
+    assert len([path for path in kept if path.suffix == ".dcm"]) == 1
+    assert all(path.parent == spool / "quarantine" for path in kept if path.suffix != ".dcm")
+    assert all(path.is_relative_to(spool) for path in kept)
+
+
+def test_a_uid_of_65_characters_in_the_command_ends_the_association_alone(tmp_path: Path) -> None:
+    with running(tmp_path, lambda _: None) as scp:
+        association = associate(scp)
+        request = C_STORE()
+        request.MessageID, request.Priority = 1, 2
+        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = STORAGE_CLASSES[1], "1.2." + "3" * 60
+        request.DataSet = BytesIO(body())
+        context = next(one for one in association.accepted_contexts if one.abstract_syntax == STORAGE_CLASSES[1])
+        association.dul.send_pdu = _lengthened(association.dul.send_pdu)
+        association.dimse.send_msg(request, context.context_id)
+        association.join(20)
+        assert association.is_aborted
+        assert send(scp, encode(radiograph_dataset())) == 0x0000
+    assert len(files(tmp_path)) == 1
+
+
+def _lengthened(send_pdu: Callable[[object], None]) -> Callable[[object], None]:
+    """Let one more digit into (0000,1000) of the command on its way out; 64 characters need no padding, 65 one."""
+    uid64, uid65 = b"1.2." + b"3" * 60, b"1.2." + b"3" * 61 + b"\0"
+
+    def send(primitive: object) -> None:
+        values = primitive.presentation_data_value_list
+        primitive.presentation_data_value_list = [
+            [number, _longer(data, uid64, uid65) if data[0] & 1 else data] for number, data in values
+        ]
+        send_pdu(primitive)
+
+    return send
+
+
+def _longer(data: bytes, old: bytes, new: bytes) -> bytes:
+    element = b"\x00\x00\x00\x10" + struct.pack("<L", len(old)) + old
+    assert element in data
+    group = struct.unpack_from("<L", data, 9)[0] + len(new) - len(old)
+    longer = data.replace(element, b"\x00\x00\x00\x10" + struct.pack("<L", len(new)) + new)
+    return longer[:9] + struct.pack("<L", group) + longer[13:]
+
+
 @pytest.mark.parametrize(
     ("settings", "called", "expected"),
     [
@@ -210,7 +293,7 @@ def test_stop_rejects_transiently_lets_a_store_finish_and_leaves_no_thread(tmp_p
     assert entered.wait(10)
     stopper = threading.Thread(target=scp.stop, args=(10.0,))
     stopper.start()
-    while not scp._draining:
+    while not scp._doorman._door._draining:
         pass
     assert rejection(associate(scp)) == (2, 3, 2)
     leave.set()

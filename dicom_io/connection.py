@@ -1,0 +1,139 @@
+"""A buffered socket under pynetdicom: one read fetches a PDU or many small ones, and one deadline holds for each PDU.
+
+Linux: SO_RCVTIMEO spans a whole `recv` with MSG_WAITALL, so a sender that trickles one byte a second meets it too.
+Plain sockets only. Not allowed here: what a PDU means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import time
+from typing import Final
+
+from pynetdicom import transport
+from pynetdicom.association import Association
+
+WAIT_SECONDS: Final = 1.0
+"""Longest sleep: pynetdicom's timers are looked at that often."""
+
+_HEADER: Final = struct.Struct(">BxI")
+_FIRST_BUFFER: Final = 16_384
+
+
+class Connection(transport.AssociationSocket):
+    """A plain socket with a buffer. Each PDU, once begun, must end within `patience` seconds, however it trickles."""
+
+    def __init__(self, association: Association, connection: socket.socket) -> None:
+        super().__init__(association, client_socket=connection)
+        connection.settimeout(None)
+        self._buffer = bytearray(_FIRST_BUFFER)
+        self._start = self._end = 0
+        self._deadline = 0.0
+        self._timeout = 0.0
+        self._deaf = False
+        self._poll = select.poll()  # select() refuses descriptors from 1024 on
+        self._poll.register(connection, select.POLLIN)
+        self._set_timeout(max(association.acse_timeout or 0.0, 1.0))
+
+    @property
+    def ready(self) -> bool:
+        """Whether a read would return at once; never blocks."""
+        if self._deaf or self.socket is None or not self._is_connected:
+            return False
+        return self._end > self._start or bool(self._poll.poll(0))
+
+    def close(self) -> None:
+        """Close; the parent does not where the peer was faster."""
+        connection = self.socket
+        super().close()
+        if connection is not None:
+            connection.close()
+
+    def sleep(self, wakes: select.poll) -> None:
+        """Wait for bytes, or for what `wakes` holds; a second at most, for the sake of the timers."""
+        if self.socket is not None and self.socket.fileno() >= 0 and not self._deaf:
+            wakes.register(self.socket, select.POLLIN)
+        wakes.poll(WAIT_SECONDS * 1000)
+
+    def deafen(self) -> None:
+        """Never be ready again: what still comes cannot be told apart from noise."""
+        self._deaf = True
+
+    def stalled(self) -> bool:
+        """Whether the last PDU missed its deadline."""
+        return time.monotonic() >= self._deadline
+
+    def begin(self, patience: float) -> tuple[int, int] | None:
+        """Type and length of the next PDU, which stays unread; None if the peer closed or stalled."""
+        self._deadline = time.monotonic() + patience
+        if self._end == self._start:
+            self._start = self._end = 0
+            self._read_some(0)
+        if not self._fill(_HEADER.size):
+            return None
+        kind, length = _HEADER.unpack_from(self._buffer, self._start)
+        return int(kind), int(length)
+
+    def body(self, length: int) -> memoryview | None:
+        """Consume a whole PDU; returns its `length` bytes after the header, valid until the next read."""
+        if not self._fill(_HEADER.size + length):
+            return None
+        start = self._start + _HEADER.size
+        self._start = start + length
+        return memoryview(self._buffer)[start : self._start]
+
+    def whole_header(self) -> bool:
+        """Whether another PDU has begun in the buffer."""
+        return self._end - self._start >= _HEADER.size
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """What the parent classes read by; shorter if the peer closed or stalled, as theirs."""
+        self._fill(nr_bytes)
+        taken = min(nr_bytes, self._end - self._start)
+        self._start += taken
+        return self._buffer[self._start - taken : self._start]
+
+    def _fill(self, count: int) -> bool:
+        """Have `count` bytes from `_start` on."""
+        missing = count - (self._end - self._start)
+        if missing <= 0:
+            return True
+        if self._start + count > len(self._buffer):
+            self._make_room(count)
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            return False
+        if abs(remaining - self._timeout) > self._timeout / 8:
+            self._set_timeout(remaining)
+        # With MSG_WAITALL the kernel's time-out spans the whole call, so it is the deadline of the PDU.
+        return self._read_some(missing) == missing
+
+    def _read_some(self, count: int) -> int:
+        """Read exactly `count` bytes unless the peer closes or stalls; 0: what is there."""
+        if self.socket is None:
+            return 0
+        flags = socket.MSG_WAITALL if count else socket.MSG_DONTWAIT
+        view = memoryview(self._buffer)[self._end : self._end + count if count else None]
+        with contextlib.suppress(OSError):  # time-out, reset, closed by another thread: the PDU is short
+            got = self.socket.recv_into(view, len(view), flags)
+            self._end += got
+            return got
+        return 0
+
+    def _make_room(self, count: int) -> None:
+        held = self._buffer[self._start : self._end]
+        if count > len(self._buffer):
+            self._buffer = bytearray(count + _FIRST_BUFFER)
+        self._buffer[: len(held)] = held
+        self._start, self._end = 0, len(held)
+
+    def _set_timeout(self, seconds: float) -> None:
+        if self.socket is None:
+            return
+        self._timeout = seconds
+        value = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6) or 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)

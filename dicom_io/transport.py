@@ -1,0 +1,291 @@
+"""The node's own receive path under pynetdicom: no polling, no copies, an object goes from the socket to its file.
+
+Measured reason (performance.md 2.1, 2.2): pynetdicom reads in 4096-byte pieces, copies each PDU several times, holds
+objects in memory, and both reactors of an association poll at 1 kHz, so 50 idle senders cost a whole core. Here one
+`recv_into` fetches a PDU or many small ones, and both reactors sleep until something happens.
+
+Only a P-DATA PDU in state Sta6 (PS3.8 9.2) takes the short way; every other byte goes to the parent classes. Nothing
+is overridden but what `transport_check.CONTRACT` lists; where that differs, the stock path serves. TLS sockets keep the
+stock path: they may hold decrypted bytes that no poll sees. Not allowed here: policy, statuses, the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import ssl
+import struct
+import threading
+from collections.abc import Callable
+from queue import Queue
+from typing import Any, Final
+
+import structlog
+from pynetdicom import dul
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.pdu_primitives import P_DATA
+
+from dicom_io.arrival import Arrival
+from dicom_io.connection import WAIT_SECONDS, Connection
+from dicom_io.part import Part
+
+OpenPart = Callable[[str, str, str], Part]
+"""SOP Class UID, SOP Instance UID (both as the sender says), transfer syntax UID -> the file to write to."""
+
+SLACK: Final = 1024
+"""Bytes a P-DATA PDU may exceed the advertised maximum by: headers of its items (PS3.8 D.1.1)."""
+LARGEST_ASSOCIATE_PDU: Final = 131_072
+"""128 presentation contexts with every transfer syntax stay below this."""
+
+_ITEM: Final = struct.Struct(">IB")
+_P_DATA: Final = 4
+_ESTABLISHED: Final = "Sta6"
+_SMALLEST_ITEM: Final = 2
+"""Context and message control header."""
+_DEFAULT_PATIENCE: Final = 60.0
+_LARGEST_COMMAND: Final = 65_536
+_LARGEST_DATASET_IN_MEMORY: Final = 16 << 20
+"""Of messages other than C-STORE; a commitment request of 100,000 instances stays below."""
+_UNANSWERED: Final = 16
+"""C-STOREs a sender may have waiting: without asynchronous operations (PS3.7 D.3.3.3) it is one."""
+
+_log = structlog.get_logger()
+
+
+def accelerate(association: Association, open_part: OpenPart) -> bool:
+    """Give a new acceptor association, before its start, this module's socket and reactors; False leaves it as it was.
+
+    It stays with the stock path where TLS is spoken or no descriptor is left.
+    """
+    stock = association.dul
+    connection = stock.socket.socket if stock.socket else None
+    if connection is None or isinstance(connection, ssl.SSLSocket):
+        return False
+    try:
+        provider = Provider(association, open_part)
+    except OSError:
+        return False
+    association.dul = provider
+    # These setters pass their value to the provider's timers.
+    association.acse_timeout, association.network_timeout = association.acse_timeout, association.network_timeout
+    provider.socket = Connection(association, connection)
+    association.dimse.msg_queue = _WakingQueue(provider.checkpoint.wake)
+    association._reactor_checkpoint = provider.checkpoint  # type: ignore[assignment] # noqa: SLF001 - see CONTRACT
+    return True
+
+
+class Provider(dul.DULServiceProvider):
+    """The upper layer of one association: sleeps until there is something to do, hands P-DATA straight to DIMSE."""
+
+    def __init__(self, association: Association, open_part: OpenPart) -> None:
+        super().__init__(association)
+        self._open_part = open_part
+        self._arrivals: list[Arrival] = []
+        self._run_loop_delay = 0.0
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake_lock = threading.Lock()
+        self._poll = select.poll()
+        self._poll.register(self._wake, select.POLLIN)
+        self.ended = False
+        self.checkpoint = Checkpoint(association, self)
+        self.event_queue = _WakingQueue(self.wake)
+        self.to_provider_queue = _WakingQueue(self.wake)
+        self.to_user_queue = _WakingQueue(self.checkpoint.wake)
+
+    def wake(self) -> None:
+        """End the reactor's sleep; from any thread, at any time."""
+        with self._wake_lock:
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
+
+    def kill_dul(self) -> None:
+        """End the reactor."""
+        super().kill_dul()
+        self.wake()
+
+    def stop_dul(self) -> bool:
+        """End the reactor if it is idle (Sta1); whether it was."""
+        self.wake()
+        if self.state_machine.current_state == "Sta1":
+            self.kill_dul()
+        return super().stop_dul()
+
+    def run_reactor(self) -> None:
+        """Run until the association is over, then let nothing of it remain."""
+        try:
+            super().run_reactor()
+        finally:
+            self.ended = True
+            with self._wake_lock:
+                os.close(self._wake)
+                self._wake = -1
+            for one in self._arrivals:
+                one.close()
+            self.checkpoint.wake()
+
+    def _is_transport_event(self) -> bool:
+        """Sleep unless there is work; whether something was read, which restarts the idle timer."""
+        connection = self.socket
+        if not isinstance(connection, Connection) or not self.event_queue.empty():
+            return False
+        if not self._may_read(connection):
+            return super()._is_transport_event() if self.state_machine.current_state == "Sta13" else False
+        self._receive(connection)
+        return True
+
+    def _may_read(self, connection: Connection) -> bool:
+        if connection.ready:
+            return True
+        if self.state_machine.current_state != "Sta13":  # there the parent closes when nothing more comes
+            connection.sleep(self._poll)
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+        return connection.ready
+
+    def _receive(self, connection: Connection) -> None:
+        """Take the PDUs that are there, as long as they are P-DATA of an established association."""
+        while True:
+            head = connection.begin(self._patience())
+            if head is None:
+                self._lost(connection)
+                return
+            kind, length = head
+            if length > self._limit(kind):
+                self._refuse(connection, f"a PDU of {length} bytes was announced")
+                return
+            if kind != _P_DATA or self.state_machine.current_state != _ESTABLISHED:
+                self._read_pdu_data()
+                return
+            body = connection.body(length)
+            if body is None:
+                self._lost(connection)
+                return
+            self._deliver(connection, body)
+            if not connection.whole_header() or not self.event_queue.empty():
+                return
+
+    def _limit(self, kind: int) -> int:
+        return (self.assoc.acceptor.maximum_length or 0) + SLACK if kind == _P_DATA else LARGEST_ASSOCIATE_PDU
+
+    def _patience(self) -> float:
+        established = self.state_machine.current_state == _ESTABLISHED
+        return (self.assoc.dimse_timeout if established else self.assoc.acse_timeout) or _DEFAULT_PATIENCE
+
+    def _lost(self, connection: Connection) -> None:
+        if connection.stalled():
+            _log.warning("connection.stalled", peer=str(self.assoc.requestor.address))
+        connection.deafen()
+        self.event_queue.put("Evt17")
+
+    def _refuse(self, connection: Connection, why: str) -> None:
+        """Evt19 of PS3.8 table 9-10: the association is aborted; what else it says is not read."""
+        _log.warning("connection.invalid_pdu", peer=str(self.assoc.requestor.address), reason=why)
+        connection.deafen()
+        self.event_queue.put("Evt19")
+
+    def _deliver(self, connection: Connection, body: memoryview) -> None:
+        """The presentation data values of one P-DATA-TF PDU (PS3.8 9.3.5.1), in their order."""
+        at = 0
+        try:
+            while at < len(body):
+                length, context = _ITEM.unpack_from(body, at)
+                end = at + 4 + length
+                if length < _SMALLEST_ITEM or end > len(body):
+                    self._refuse(connection, "an item does not fit its PDU")
+                    return
+                self._deliver_value(context, body[at + _ITEM.size : end])
+                at = end
+        except Exception as error:  # noqa: BLE001 - outermost: a hostile message ends its association, not the node
+            self._refuse(connection, f"the message cannot be decoded ({type(error).__name__})")
+
+    def _deliver_value(self, context: int, value: memoryview) -> None:
+        dimse = self.assoc.dimse
+        primitive = P_DATA()
+        primitive._presentation_data_value_list = [(context, value)]  # type: ignore[list-item] # noqa: SLF001
+        dimse.receive_primitive(primitive)
+        message = dimse.message
+        if message is None or message._data_set_file is not None:  # noqa: SLF001
+            return
+        if isinstance(message, C_STORE_RQ):
+            message._data_set_file = self._expect(message)  # type: ignore[assignment] # noqa: SLF001
+        elif (
+            message.encoded_command_set.tell() > _LARGEST_COMMAND
+            or (message.data_set or message.encoded_command_set).tell() > _LARGEST_DATASET_IN_MEMORY
+        ):
+            raise OverflowError
+
+    def _expect(self, message: C_STORE_RQ) -> Arrival:
+        """The command of a C-STORE has come: make a file for its dataset. KeyError: a context that was not accepted."""
+        self._arrivals = [one for one in self._arrivals if one.name]
+        if len(self._arrivals) >= _UNANSWERED:
+            raise OverflowError
+        syntaxes = {one.context_id: str(one.transfer_syntax[0]) for one in self.assoc.accepted_contexts}
+        syntax, command = syntaxes[message.context_id], message.command_set
+        sop_class, instance = str(command.AffectedSOPClassUID), str(command.AffectedSOPInstanceUID)
+        expected = Arrival(lambda: self._open_part(sop_class, instance, syntax))
+        self._arrivals.append(expected)
+        return expected
+
+
+class Checkpoint:
+    """Where the association's reactor sleeps until it has something to look at.
+
+    Stands in for an Event that is set most of the time; `clear` stops the reactor, as there, while another thread uses
+    the association.
+    """
+
+    def __init__(self, association: Association, provider: Provider) -> None:
+        self._association = association
+        self._provider = provider
+        self._changed = threading.Condition()
+        self._open = True
+
+    def set(self) -> None:
+        """Let the reactor run."""
+        with self._changed:
+            self._open = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Stop the reactor at its next `wait`."""
+        with self._changed:
+            self._open = False
+
+    def is_set(self) -> bool:
+        """Whether the reactor may run."""
+        return self._open
+
+    def wake(self) -> None:
+        """Something changed."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Sleep until the reactor may run and has a reason to; the idle timer is looked at every second."""
+        with self._changed:
+            while not (self._open and self._reason()):
+                self._changed.wait(WAIT_SECONDS)
+
+    def _reason(self) -> bool:
+        provider = self._provider
+        return (
+            not self._association.dimse.msg_queue.empty()
+            or not provider.to_user_queue.empty()
+            or provider.ended
+            or provider.idle_timer_expired()
+        )
+
+
+class _WakingQueue(Queue[Any]):
+    """A queue that tells when something was put in."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = wake
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
+        """As `Queue.put`."""
+        super().put(item, block, timeout)
+        self._tell()

@@ -1,0 +1,45 @@
+"""Certificates for tests, made on the fly with the `openssl` program: an authority, and what it signs."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.tools import require_tool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A certificate and its key, both PEM."""
+
+    certificate: Path
+    key: Path
+
+
+def authority(folder: Path, name: str = "authority") -> Pair:
+    """A self-signed authority."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pair = Pair(certificate=folder / f"{name}.pem", key=folder / f"{name}.key")
+    _openssl("req", "-x509", *_new_key(pair, name), "-days", "30", "-out", str(pair.certificate))
+    return pair
+
+
+def signed(folder: Path, by: Pair, name: str = "localhost", *, days: int = 90) -> Pair:
+    """A certificate for 127.0.0.1 and `name`, valid for `days`."""
+    pair = Pair(certificate=folder / f"{name}.pem", key=folder / f"{name}.key")
+    request, extra = folder / f"{name}.csr", folder / f"{name}.ext"
+    _openssl("req", *_new_key(pair, name), "-out", str(request))
+    extra.write_text(f"subjectAltName=DNS:{name},IP:127.0.0.1\n")
+    signer = ["-CA", str(by.certificate), "-CAkey", str(by.key), "-CAcreateserial"]
+    validity = ["-days", str(days), "-extfile", str(extra)]
+    _openssl("x509", "-req", "-in", str(request), *signer, *validity, "-out", str(pair.certificate))
+    return pair
+
+
+def _new_key(pair: Pair, name: str) -> list[str]:
+    return ["-newkey", "rsa:2048", "-nodes", "-keyout", str(pair.key), "-subj", f"/CN={name}"]
+
+
+def _openssl(*arguments: str) -> None:
+    subprocess.run([require_tool("openssl"), *arguments], check=True, capture_output=True, timeout=60)
