@@ -1,7 +1,8 @@
 """The command line: reads arguments and the environment, calls one function, prints what it gives.
 
-Exit status: 0 done, 2 the command or the configuration cannot be used (one line says what and how to mend it). Every
-subcommand imports what it needs when it runs, so that `osteon listen` never loads the networks.
+Exit status: 0 done, 1 `doctor` found a failure, 2 the command or the configuration cannot be used (one line says what
+and how to mend it). Every subcommand imports what it needs when it runs, so that `osteon listen` never loads the
+networks.
 """
 
 from __future__ import annotations
@@ -99,6 +100,27 @@ def retry(case_id: int, *, config: ConfigOption = None) -> None:
     from node.case_views import retry_case  # noqa: PLC0415
 
     typer.echo(retry_case(load(config), case_id))
+
+
+@app.command()
+def peers(
+    *,
+    trouble: Annotated[bool, typer.Option("--trouble", help="Only those that were refused or dropped.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List who came to the DICOM port, what was wrong with those refused, and what to write to mend it."""
+    from node.peer_views import show_peers  # noqa: PLC0415
+
+    show_peers(load(config), trouble=trouble, as_json=as_json)
+
+
+@app.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Check what reception needs and explain the latest rejections; exit status 1 if something fails."""
+    from node.doctor import run_doctor  # noqa: PLC0415
+
+    sys.exit(run_doctor(load(config)))
 
 
 @app.command()

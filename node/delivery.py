@@ -7,7 +7,6 @@ sent are the frozen bytes of the outbox, so a repeated send is the archive's dup
 from __future__ import annotations
 
 import datetime as dt
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import structlog
 from config.settings import Delivery, Destination
 from dicom_io.errors import PeerRefused, PeerUnavailable
 from dicom_io.storage_scu import OutgoingObject, send
+from node.backoff import pause
 from node.case import Delivered, Reported
 from node.errors import GiveUp, Retry
 from node.store import cases, jobs, outbox
@@ -52,12 +52,12 @@ class Deliverer:
             send([_outgoing(o) for o in objects], destination, self.settings)
         except PeerUnavailable as error:
             tries = self._note_try(task, str(error))
-            raise Retry(self._pause(tries), str(error)) from error
+            raise Retry(pause(tries, self.settings), str(error)) from error
         except PeerRefused as error:
             tries = self._note_try(task, str(error))
             if tries >= REFUSALS_BEFORE_A_PERSON:
                 return _refused(case_id, version, name, str(error))
-            raise Retry(self._pause(tries), str(error)) from error
+            raise Retry(pause(tries, self.settings), str(error)) from error
         log.info("report.delivered", case=case_id, destination=name, objects=len(objects))
         return _delivered(case_id, version, name, dt.datetime.now(dt.UTC))
 
@@ -80,11 +80,6 @@ class Deliverer:
         tries = next(d.tries for d in found if d.destination == name)
         log.warning("report.waiting", case=case_id, destination=name, tries=tries, error=error)
         return tries
-
-    def _pause(self, tries: int) -> float:
-        """Back-off in seconds: doubles from the first pause up to the cap, with 20 % jitter. It never gives up."""
-        doubled = self.settings.backoff_first * 2.0 ** min(tries - 1, 30)
-        return min(doubled, self.settings.backoff_cap) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter, no secret
 
 
 def direct_undirected(c: Connection, destinations: tuple[Destination, ...]) -> int:

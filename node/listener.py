@@ -7,6 +7,7 @@ with Success. This process imports no torch, so it starts in a second and stays 
 from __future__ import annotations
 
 import fcntl
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -14,32 +15,36 @@ from typing import IO
 import structlog
 
 from config.settings import Settings, SettingsError
-from dicom_io.errors import HeaderInvalid
-from dicom_io.header import patient_identity, read_header
+from dicom_io.commitment_scp import CommitmentScp
 from dicom_io.spool import Spool
-from dicom_io.storage_scp import StorageScp, StoredInstance, adopt
+from dicom_io.storage_scp import StorageScp
 from node import process
-from node.case import Source
+from node.audit import AuditTrail
+from node.certificate_watch import watch_certificate
 from node.clinical_feed import ClinicalFeed
+from node.commitment import Committer, record_request
+from node.contacts import ContactBook
 from node.delivery import Deliverer, direct_undirected
 from node.dispatch.local import Dispatcher
 from node.errors import GiveUp
+from node.registrar import Registrar
 from node.schedule import Clock
-from node.store import case_patients, cases, jobs
-from node.store.cases import Receipt
 from node.store.engine import Connection, Ledger
 from node.store.jobs import Task
-from node.tasks import ADVANCE, DELIVER, FEED_LANE, INFER_LANE, PROCESS_FRAMES, advance_key, destination_lane
+from node.tasks import COMMITMENT_LANE, DELIVER, FEED_LANE, PROCESS_FRAMES, REPORT_COMMITMENT, destination_lane
 
 POLL_SECONDS = 0.1
 """How often the delivery lanes look for reports that a worker process has made."""
 SENDERS_PER_DESTINATION = 2
+COMMITMENT_REPORTERS = 2
+"""One requestor that does not answer delays the others less."""
 
 log = structlog.get_logger()
 
 
 def listen(settings: Settings) -> None:
     """Run the listener alone until SIGTERM or SIGINT; workers are started with `osteon work`."""
+    process.bound_arenas()
     stop = process.stop_on_signals()
     listener = Listener(settings)
     listener.start()
@@ -59,16 +64,39 @@ class Listener:
         self._spool = Spool(process.spool_directory(settings))
         self._feed = ClinicalFeed(self._ledger, settings, wake=lambda: self._dispatcher.wake(FEED_LANE))
         self._deliverer = Deliverer(ledger=self._ledger, settings=settings.delivery)
-        lanes = {destination_lane(d.name): SENDERS_PER_DESTINATION for d in settings.delivery.destinations}
+        self._audit = AuditTrail(directory / "audit")
+        self._commitment = CommitmentScp(functools.partial(record_request, self._ledger))
+        self._committer = Committer(
+            ledger=self._ledger,
+            spool=self._spool,
+            settings=settings,
+            report_here=self._commitment.report_here,
+            audit=self._audit,
+        )
         self._dispatcher = Dispatcher(
             self._ledger,
-            handlers={DELIVER: self._deliverer.deliver, PROCESS_FRAMES: self._feed.process_frames},
-            lanes=lanes | {FEED_LANE: 1},
+            handlers={
+                DELIVER: self._deliverer.deliver,
+                PROCESS_FRAMES: self._feed.process_frames,
+                REPORT_COMMITMENT: self._committer.report,
+            },
+            lanes=_lanes(settings),
             poll=POLL_SECONDS,
             on_dead=self._bury,
+            max_crashes=None,  # frozen bytes and parsed text end no process; only an administrator or the host does
         )
-        self._scp = StorageScp(settings.reception, self._spool, self._record)
-        self._clock = Clock(settings.clinical.csv, self._feed.poll_csv)
+        self._contacts = ContactBook(self._ledger, self._audit)
+        self._registrar = Registrar(ledger=self._ledger, spool=self._spool, audit=self._audit)
+        self._scp = StorageScp(
+            settings.reception,
+            self._spool,
+            self._registrar.record,
+            self._contacts,
+            self._commitment if settings.reception.commitment else None,
+        )
+        self._clock = Clock(
+            settings.clinical.csv, self._feed.poll_csv, daily=lambda: watch_certificate(settings.reception.tls)
+        )
 
     def start(self) -> None:
         """Adopt what an earlier run stored without recording, then open every door.
@@ -77,7 +105,8 @@ class Listener:
             SettingsError: an address is in use or not ours; names the setting.
 
         """
-        adopted = self._adopt_orphans()
+        adopted = self._registrar.adopt_orphans()
+        self._contacts.start()
         _bind(self._scp.start, "reception", self._settings.reception.port)
         _bind(self._feed.start, "clinical.mllp", self._settings.clinical.mllp.port)
         self._dispatcher.start()
@@ -88,6 +117,8 @@ class Listener:
             "listener.ready",
             ae_title=self._settings.reception.ae_title,
             dicom_port=self.dicom_port,
+            dicom_tls_port=self._scp.tls_port,
+            certificate_days=watch_certificate(self._settings.reception.tls),
             mllp_port=self.mllp_port,
             adopted=adopted,
             directed=directed,
@@ -109,47 +140,10 @@ class Listener:
         self._scp.stop()
         self._feed.stop()
         self._dispatcher.stop(process.DRAIN_SECONDS)
+        self._contacts.stop()
         self._ledger.close()
         self._lock.close()
         log.info("listener.stopped")
-
-    def _record(self, stored: StoredInstance) -> None:
-        """Open the case of a stored object, with its first task, in one transaction; returning means durable."""
-        source = Source(
-            reference=stored.reference,
-            spool_file=stored.spool_file,
-            sha256=stored.sha256,
-            calling_ae=stored.calling_ae,
-            received_at=stored.received_at,
-        )
-        patient_ids = self._patient_ids(stored.spool_file)
-        with self._ledger.begin() as c:
-            reception = cases.receive(c, source)
-            if reception.receipt is Receipt.NEW:
-                case_patients.register(c, reception.case_id, patient_ids)
-                jobs.enqueue(c, ADVANCE, advance_key(reception.case_id), lane=INFER_LANE)
-        _log_reception(reception, stored)
-
-    def _patient_ids(self, spool_file: str) -> tuple[str, ...]:
-        """Identifier values of the image, only to wake its case when clinical data come; none if unreadable."""
-        try:
-            identity = patient_identity(read_header(self._spool.path(spool_file)))
-        except HeaderInvalid:
-            return ()
-        return tuple(identifier.value for identifier in identity.identifiers)
-
-    def _adopt_orphans(self) -> int:
-        """Record files stored before the process died; their senders were not answered and will come again."""
-        with self._ledger.read() as c:
-            known = cases.spool_files(c)
-        adopted = 0
-        for file in self._spool.orphans(known):
-            try:
-                self._record(adopt(self._spool, file))
-                adopted += 1
-            except HeaderInvalid as error:
-                log.warning("spool.orphan_unreadable", file=file, error=str(error))
-        return adopted
 
     def _bury(self, c: Connection, task: Task, why: GiveUp) -> None:
         match task.kind:
@@ -159,19 +153,11 @@ class Listener:
                 log.error("task.dead", kind=task.kind, key=task.key, error=str(why))
 
 
-def _log_reception(reception: cases.Reception, stored: StoredInstance) -> None:
-    facts = {
-        "case": reception.case_id,
-        "sop_instance_uid": stored.reference.sop_instance_uid,
-        "from_ae": stored.calling_ae,
-    }
-    match reception.receipt:
-        case Receipt.NEW:
-            log.info("case.received", **facts)
-        case Receipt.SAME:
-            log.info("case.received_again", **facts)
-        case Receipt.DIFFERS:
-            log.error("case.same_uid_other_content", kept=stored.spool_file, **facts)
+def _lanes(settings: Settings) -> dict[str, int]:
+    """Threads by lane."""
+    lanes = {destination_lane(d.name): SENDERS_PER_DESTINATION for d in settings.delivery.destinations}
+    commitment = {COMMITMENT_LANE: COMMITMENT_REPORTERS} if settings.reception.commitment else {}
+    return lanes | commitment | {FEED_LANE: 1}
 
 
 def _sole_owner(directory: Path) -> IO[str]:

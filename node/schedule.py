@@ -15,15 +15,16 @@ from config.settings import CsvDrop
 
 
 class Clock:
-    """The periodic jobs of the listener."""
+    """The periodic jobs of the listener: the drop folder by its interval, `daily` once a day."""
 
-    def __init__(self, csv: CsvDrop, poll_csv: Callable[[], None]) -> None:
+    def __init__(self, csv: CsvDrop, poll_csv: Callable[[], None], *, daily: Callable[[], object]) -> None:
         self._scheduler = BackgroundScheduler(
             timezone=dt.UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         if csv.folder is not None:
             first = dt.datetime.now(dt.UTC)
             self._scheduler.add_job(poll_csv, "interval", seconds=csv.poll, next_run_time=first)
+        self._scheduler.add_job(daily, "interval", days=1)
 
     def start(self) -> None:
         """Begin; the first look at the drop folder is at once."""

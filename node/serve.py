@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 def serve(settings: Settings) -> int:
     """Run the node until SIGTERM or SIGINT; the exit status."""
+    process.bound_arenas()
     stop = process.stop_on_signals()
     listener = Listener(settings)
     listener.start()

@@ -12,6 +12,10 @@ INFER_LANE: Final = "infer"
 DELIVER: Final = "deliver"
 """Bring one version of a report to one destination. Key: `case|version|destination`."""
 
+REPORT_COMMITMENT: Final = "report-commitment"
+"""Check what a commitment request names and report to the requestor. Key: the Transaction UID."""
+COMMITMENT_LANE: Final = "commitment"
+
 PROCESS_FRAMES: Final = "process-frames"
 """Turn stored HL7 messages into facts, in the order of receipt. One key: there is one queue."""
 FEED_LANE: Final = "hl7"

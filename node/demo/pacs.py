@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from config.settings import Delivery, Destination, Reception
+from dicom_io.received import StoredInstance
 from dicom_io.spool import Spool
-from dicom_io.storage_scp import StorageScp, StoredInstance
+from dicom_io.storage_scp import StorageScp
 from dicom_io.storage_scu import OutgoingObject, send
 from node.demo.orthanc import AE_TITLE, OrthancPacs
 

@@ -52,6 +52,8 @@ class Dispatcher:
         poll: seconds between looks when nothing wakes a lane; the safety net behind `wake`.
         owner: name of the lease holder; made from host and process when not given.
         on_dead: what else happens when a task is buried.
+        max_crashes: workers that may die in a task before it is buried. None where a task cannot be the cause, so that
+            a host that restarts often buries no innocent work.
 
     """
 
@@ -65,6 +67,7 @@ class Dispatcher:
         poll: float = 0.5,
         owner: str | None = None,
         on_dead: OnDead | None = None,
+        max_crashes: int | None = jobs.MAX_CRASHES,
     ) -> None:
         self._ledger = ledger
         self._handlers = dict(handlers)
@@ -72,6 +75,7 @@ class Dispatcher:
         self._poll = poll
         self._owner = owner or new_owner()
         self._on_dead = on_dead
+        self._max_crashes = max_crashes
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._running = Running(lease)
@@ -147,7 +151,7 @@ class Dispatcher:
 
     def _do(self, task: Task) -> Callable[[Connection], bool] | None:
         """Run the handler and say how the task completes; None when it is no longer ours."""
-        if jobs.crashed_too_often(task):
+        if self._crashed_too_often(task):
             died = f"worker died {task.crashes - 1} times in this task; last error: {task.error or 'none'}"
             return self._burial(task, GiveUp(FailureCode.WORKER_DIED, died))
         try:
@@ -163,6 +167,9 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - outermost: what nobody foresaw is recorded and tried again
             return self._error(task, error)
         return lambda c: _finish(c, task, change)
+
+    def _crashed_too_often(self, task: Task) -> bool:
+        return self._max_crashes is not None and task.crashes > self._max_crashes
 
     def _error(self, task: Task, error: Exception) -> Callable[[Connection], bool]:
         text = _where(error)
@@ -204,7 +211,7 @@ class Dispatcher:
         """Complete after the domain change raised: an ordinary error; a last one is buried without `on_dead`."""
         text = _where(error)
         _log.error("dispatch.change_failed", task=task.id, kind=task.kind, key=task.key, error=text)
-        if jobs.exhausted(task) or jobs.crashed_too_often(task):
+        if jobs.exhausted(task) or self._crashed_too_often(task):
             return lambda c: jobs.bury(c, task, error=text)
         return lambda c: jobs.fail(c, task, error=text)
 

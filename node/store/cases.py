@@ -126,7 +126,15 @@ def by_uid(c: Connection, sop_instance_uid: str) -> Case | None:
     return _load(c, screening_case.c.sop_instance_uid == sop_instance_uid)
 
 
-def reopen(c: Connection, case_id: int, *, kind: str, lane: str, key: str | None = None) -> Received:
+def reopen(
+    c: Connection,
+    case_id: int,
+    *,
+    kind: str,
+    lane: str,
+    key: str | None = None,
+    why: str = "taken up again by a person",
+) -> Received:
     """Take a Failed case up again from the start: Received, with event, and the task `(kind, key or case id)` due now.
 
     Raises:
@@ -138,7 +146,7 @@ def reopen(c: Connection, case_id: int, *, kind: str, lane: str, key: str | None
         msg = f"case {case_id} is {case_json.state_of(case)}, not Failed; there is nothing to retry"
         raise NoSuchCase(msg)
     received = Received(case_id=case_id, source=case.source)
-    save(c, received, why="taken up again by a person", detail={"was": str(case.code)})
+    save(c, received, why=why, detail={"was": str(case.code)})
     jobs.touch(c, kind, key or str(case_id), lane=lane)
     return received
 

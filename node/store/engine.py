@@ -17,19 +17,22 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from node.store.errors import LedgerError, LedgerUnavailable
+from node.store.group_commit import GroupCommit
 from node.store.migrate import migrate
 
 Connection: TypeAlias = sa.Connection
 """An open transaction (`Ledger.begin`) or a reader (`Ledger.read`); all functions of the store take one first."""
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 30.0
 """How long a SQLite connection waits for another process's short transaction."""
@@ -49,6 +52,7 @@ class Ledger:
         self._reader = reader
         self._lock = threading.Lock() if writer.dialect.name == "sqlite" else None
         self._writing_thread: int | None = None
+        self._group = GroupCommit(self.begin)
 
     @property
     def url(self) -> str:
@@ -67,6 +71,14 @@ class Ledger:
         """
         with self._alone(), _translated(), self._writer.begin() as connection:
             yield connection
+
+    def together(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a write transaction that it may share with other threads' work; returns when it is committed.
+
+        For many small, independent pieces of work at once, as reception has them. `work` may be run twice and must be
+        statements only. Raises as `begin`, and what `work` raises.
+        """
+        return self._group.run(work)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

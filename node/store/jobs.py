@@ -171,11 +171,6 @@ def exhausted(task: Task) -> bool:
     return task.attempts >= MAX_ERRORS
 
 
-def crashed_too_often(task: Task) -> bool:
-    """Whether workers died in `task` so often that it must not be started again."""
-    return task.crashes > MAX_CRASHES
-
-
 def bury(c: Connection, task: Task, *, error: str) -> bool:
     """`task` goes to the dead letter until a person takes it up. False as in `finish`."""
     return _complete(c, task, state="dead", error=error)

@@ -98,6 +98,12 @@ def freeze_once(c: Connection, case_id: int, version: int, objects: Sequence[Fre
     return _frozen(c, case_id, version)
 
 
+def made_here(c: Connection, sop_instance_uid: str) -> bool:
+    """Whether this ledger's node made that object: an archive that routes by study sends it back."""
+    known = sa.select(outbox_object.c.sop_instance_uid).where(outbox_object.c.sop_instance_uid == sop_instance_uid)
+    return c.execute(known).first() is not None
+
+
 def objects(c: Connection, case_id: int, version: int) -> tuple[OutboxObject, ...]:
     """Return the frozen objects with their bytes, in the order of sending.
 

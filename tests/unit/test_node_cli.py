@@ -95,6 +95,8 @@ def test_every_command_explains_itself():
     for command in (
         "serve",
         "listen",
+        "peers",
+        "doctor",
         "work",
         "cases",
         "case",

@@ -129,7 +129,8 @@ def a_visit(value, namespace):
 
 
 @pytest.mark.parametrize("module", ["node.listener", "node.cli", "node.serve"])
-def test_the_listener_loads_no_torch_and_no_pandas(module):
-    code = f"import sys, {module}; print(sorted(m for m in ('torch', 'torchvision', 'pandas') if m in sys.modules))"
+def test_the_listener_loads_no_torch_no_decoder_and_no_pandas(module):
+    heavy = ("torch", "torchvision", "pandas", "imagecodecs", "cv2")
+    code = f"import sys, {module}; print(sorted(m for m in {heavy} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import sqlite3
 import subprocess
 import sys
@@ -9,14 +10,16 @@ from subprocess import PIPE
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from support.postgres import Cluster
 
-from node.store import clinical_schema, jobs, schema
+from node.store import clinical_schema, commitments, jobs, reception_schema, schema
 from node.store.engine import Connection, Ledger, journal_mode, open_ledger
 from node.store.errors import LedgerError, LedgerUnavailable
 from node.store.metadata import metadata
+from node.store.migrate import _config
 
 OPEN_IT = """
 import sys
@@ -128,7 +131,7 @@ def test_sqlalchemy_adds_no_values_to_an_error(ledger: Ledger):
 
 
 def test_migrated_schema_and_tables_in_code_agree(ledger: Ledger):
-    assert clinical_schema.metadata is schema.metadata is metadata
+    assert clinical_schema.metadata is reception_schema.metadata is schema.metadata is metadata
     with ledger.read() as c:
         assert compare_metadata(MigrationContext.configure(c), metadata) == []
 
@@ -247,3 +250,46 @@ def test_a_restart_of_postgresql_is_survived(postgres_cluster: Cluster):
     with opened.read() as c:
         assert jobs.get(c, "advance", "1") is not None
     opened.close()
+
+
+def test_a_ledger_of_the_first_release_is_upgraded_with_its_rows(ledger_url: str):
+    """Made by revision 0001, in use; then this version opens it."""
+    url = ledger_url if "://" in ledger_url else f"sqlite:///{ledger_url}"
+    engine = sa.create_engine(url)
+    config = _config()
+    with engine.begin() as c:
+        config.attributes["connection"] = c
+        command.upgrade(config, "0001")
+        assert not sa.inspect(c).has_table("commitment_request")
+        jobs.enqueue(c, "advance", "1", lane="infer")
+        c.execute(sa.insert(schema.screening_case).values(OLD_CASE))
+        c.execute(sa.insert(schema.case_patient).values(case_id=1, patient_id="4711"))
+    engine.dispose()
+    opened = open_ledger(ledger_url)
+    with opened.begin() as c:
+        assert compare_metadata(MigrationContext.configure(c), metadata) == []
+        assert c.execute(sa.select(schema.screening_case.c.sop_instance_uid)).scalars().all() == ["1.2.3"]
+        assert jobs.get(c, "advance", "1") is not None
+        assert commitments.record(
+            c,
+            transaction_uid="1.2",
+            requestor_ae="CT",
+            address="::1",
+            items=(("1.2", "1.3"),),
+            at=OLD_CASE["updated_at"],
+        )
+    opened.close()
+
+
+OLD_CASE = {
+    "sop_instance_uid": "1.2.3",
+    "study_uid": "1.2.1",
+    "series_uid": "1.2.2",
+    "state": "Received",
+    "document": "[]",
+    "sha256": "0" * 64,
+    "spool_file": "00/1.2.3-0.dcm",
+    "calling_ae": "DX1",
+    "received_at": dt.datetime(2025, 1, 1, tzinfo=dt.UTC),
+    "updated_at": dt.datetime(2025, 1, 1, tzinfo=dt.UTC),
+}

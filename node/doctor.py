@@ -1,0 +1,228 @@
+"""`osteon doctor`: looks at what reception needs, and explains the latest rejections from the ledger.
+
+Each line is `ok`, `warn` or `fail`, what was looked at, and the remedy. Nothing is changed, no image is touched; a
+running node is not disturbed, and one that is not running leaves its ports to be tried.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import fcntl
+import ipaddress
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from config.settings import Reception, Settings, SettingsError
+from dicom_io.admission import LOOPBACK
+from dicom_io.tls import days_left, make_context
+from node import process
+from node.certificate_watch import URGENT_DAYS, WARN_DAYS
+from node.contacts import ACCEPTED
+from node.peer_advice import advise
+from node.store import peers
+from node.store.errors import LedgerError, LedgerUnavailable
+from node.store.peers import Contact
+
+LOOK_BACK = dt.timedelta(days=7)
+SHOWN_REJECTIONS = 10
+
+
+class Mark(enum.Enum):
+    """How a finding is meant."""
+
+    OK = "ok"
+    WARN = "warn"
+    """Works, but somebody should look."""
+    FAIL = "fail"
+    """The node cannot do its work so; the exit status says so too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line."""
+
+    mark: Mark
+    what: str
+    remedy: str = ""
+
+
+def run_doctor(settings: Settings) -> int:
+    """Print every finding; 0 unless one is a failure."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    found = []
+    for finding in examine(settings):
+        console.print(f"{finding.mark.value:<4} {finding.what}" + (f" - {finding.remedy}" if finding.remedy else ""))
+        found.append(finding)
+    return int(any(finding.mark is Mark.FAIL for finding in found))
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at one thing after the other."""
+    reception = settings.reception
+    yield Finding(mark=Mark.OK, what=f"configuration is valid, AE title {reception.ae_title}")
+    folder = settings.storage.data_dir
+    running = _node_runs(folder)
+    what = "a node is running on this data directory" if running else "no node is running on this data directory"
+    yield Finding(mark=Mark.OK, what=what)
+    if reception.plain:
+        yield _port("reception.port", reception.host, reception.port, running=running)
+    if reception.tls.enabled:
+        yield _port("reception.tls.port", reception.host, reception.tls.port, running=running)
+        yield _certificate(reception)
+    if not reception.plain and not reception.tls.enabled:
+        yield Finding(
+            mark=Mark.FAIL, what="reception.plain and reception.tls.enabled are both off", remedy="switch one on"
+        )
+    yield from _who_can_come(reception)
+    yield _data_directory(folder)
+    yield _disk(folder, reception)
+    yield from _ledger(settings)
+    yield _bundle(settings.model.bundle)
+
+
+def _node_runs(folder: Path) -> bool:
+    """Whether the listener's lock is held; it is taken for a moment only where it is free."""
+    try:
+        with (folder / "listener.lock").open("r+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _port(key: str, host: str, port: int, *, running: bool) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if running:
+                return Finding(mark=Mark.OK, what=f"{key} {port} on {host} is taken, as it should be: the node runs")
+            remedy = "stop the other program or change the port; for `Cannot assign` correct reception.host"
+            return Finding(mark=Mark.FAIL, what=f"{key} {port} on {host}: {error.strerror}", remedy=remedy)
+    if running and port:
+        remedy = "the node runs with another configuration; restart it"
+        return Finding(mark=Mark.WARN, what=f"{key} {port} on {host} is free although a node runs", remedy=remedy)
+    return Finding(mark=Mark.OK, what=f"{key} {port} on {host} can be listened on")
+
+
+def _certificate(reception: Reception) -> Finding:
+    try:
+        make_context(reception.tls)
+        days = days_left(reception.tls)
+    except SettingsError as error:
+        what, _, remedy = str(error).partition("; ")
+        return Finding(mark=Mark.FAIL, what=what, remedy=remedy)
+    what = f"the TLS certificate has {days} days left"
+    remedy = "renew reception.tls.certificate; it is taken over without a restart"
+    if days < 0:
+        return Finding(mark=Mark.FAIL, what=f"the TLS certificate expired {-days} days ago", remedy=remedy)
+    if days <= WARN_DAYS:
+        return Finding(mark=Mark.WARN, what=what, remedy=f"{remedy}{', now' if days <= URGENT_DAYS else ''}")
+    return Finding(mark=Mark.OK, what=what)
+
+
+def _who_can_come(reception: Reception) -> Iterator[Finding]:
+    networks = [ipaddress.ip_network(network) for peer in reception.peers for network in peer.networks]
+    local = all(any(n.version == loop.version and n.subnet_of(loop) for loop in LOOPBACK) for n in networks)  # type: ignore[arg-type]
+    if not reception.peers:
+        remedy = "add [[reception.peers]] for each sender, and set reception.host"
+        yield Finding(mark=Mark.WARN, what="reception.peers is empty: only this machine can send", remedy=remedy)
+    elif not local and _is_loopback(reception.host):
+        remedy = 'write reception.host = "0.0.0.0" or the address of the hospital network'
+        what = f"reception.peers names senders elsewhere, but the node listens on {reception.host} only"
+        yield Finding(mark=Mark.FAIL, what=what, remedy=remedy)
+    else:
+        yield Finding(mark=Mark.OK, what=f"{len(reception.peers)} senders are listed")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _data_directory(folder: Path) -> Finding:
+    place = _existing(folder)
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor-") as probe:
+            probe.write(b"osteon")
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        remedy = f"let the account that runs the node write to {place}"
+        return Finding(mark=Mark.FAIL, what=f"storage.data_dir {folder}: {error.strerror}", remedy=remedy)
+    return Finding(mark=Mark.OK, what=f"storage.data_dir {folder} can be written")
+
+
+def _disk(folder: Path, reception: Reception) -> Finding:
+    usage = shutil.disk_usage(_existing(folder))
+    used = 100.0 * usage.used / max(usage.used + usage.free, 1)
+    what = f"its file system is {used:.1f} % full, {usage.free / 1e9:.1f} GB free"
+    if used >= reception.full_at_percent:
+        return Finding(mark=Mark.FAIL, what=f"{what}: every C-STORE is answered 0xA700", remedy="free space")
+    if used >= reception.reject_at_percent:
+        return Finding(mark=Mark.FAIL, what=f"{what}: associations are rejected transiently", remedy="free space")
+    return Finding(mark=Mark.OK, what=what)
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    file = settings.storage.data_dir / "ledger.db"
+    if not settings.storage.database_url and not file.exists():
+        yield Finding(mark=Mark.OK, what="no ledger yet; the node makes one at its first start")
+        return
+    try:
+        ledger = process.open_settings_ledger(settings)
+        with ledger.read() as c:
+            contacts = peers.listed(c)
+        ledger.close()
+    except (LedgerError, LedgerUnavailable) as error:
+        remedy = "correct storage.data_dir or storage.database_url, or start the database"
+        yield Finding(mark=Mark.FAIL, what=str(error), remedy=remedy)
+        return
+    yield Finding(mark=Mark.OK, what="the ledger opens")
+    yield from _rejections(contacts, settings.reception)
+
+
+def _rejections(contacts: tuple[Contact, ...], reception: Reception) -> Iterator[Finding]:
+    since = dt.datetime.now(dt.UTC) - LOOK_BACK
+    recent = [one for one in contacts if one.outcome != ACCEPTED and one.last_at >= since]
+    for contact in recent[:SHOWN_REJECTIONS]:
+        advice = advise(contact, reception)
+        toml = f": {' / '.join(advice.toml.splitlines())}" if advice.toml else ""
+        what = f"{contact.outcome} {contact.count}x, last {contact.last_at:%Y-%m-%d %H:%M:%S} UTC: {advice.problem}"
+        yield Finding(mark=Mark.WARN, what=what, remedy=advice.remedy + toml)
+    if len(recent) > SHOWN_REJECTIONS:
+        what = f"{len(recent) - SHOWN_REJECTIONS} more kinds of trouble in the last {LOOK_BACK.days} days"
+        yield Finding(mark=Mark.WARN, what=what, remedy="see `osteon peers --trouble`")
+
+
+def _bundle(folder: Path | None) -> Finding:
+    from model.bundle import BundleError, load_bundle  # noqa: PLC0415 - imports torch, which the rest does without
+    from model.screener import DEMO_BUNDLE  # noqa: PLC0415
+
+    try:
+        bundle = load_bundle(folder or DEMO_BUNDLE)
+    except BundleError as error:
+        return Finding(mark=Mark.FAIL, what=f"model bundle: {error}")
+    demo = folder is None
+    what = f"model bundle {bundle.manifest.name} {bundle.manifest.version} loads, its hashes are right"
+    remedy = "demonstration only; name your own with model.bundle" if demo else ""
+    return Finding(mark=Mark.WARN if demo else Mark.OK, what=what, remedy=remedy)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above that exists."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
