@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test check lint types imports format train clean
+.PHONY: help demo test check lint types imports format train clean bench-receive chaos malformed soak
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -36,6 +36,10 @@ types:
 imports:
 	$(BIN)/lint-imports
 
+## make bench-receive  durable reception beside the bare limit, stock pynetdicom, DCMTK and Orthanc (about 8 minutes)
+bench-receive: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m bench.bench_receive
+
 ## make format   let ruff format and sort
 format:
 	$(BIN)/ruff format .
@@ -45,6 +49,23 @@ format:
 DATA ?= ../shared/data
 train: $(VENV)/.installed-dev
 	$(BIN)/osteon train demo --out model/bundles/demo --table $(DATA)/tables/bonequality.csv --films $(DATA)/nih
+
+## make chaos    kill -9 listener and worker 200 times while independent senders send; audit what was lost (about 8 minutes)
+KILLS ?= 200
+SEED ?= 1
+chaos: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.step_kills
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.kill_campaign --kills $(KILLS) --seed $(SEED) --npm $(VENV)/npm-peers
+
+## make malformed  20,000 mutated PDUs and datasets against a running listener (COUNT=, SEED=; about 10 minutes)
+COUNT ?= 20000
+malformed: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.malformed --count $(COUNT) --seed $(SEED)
+
+## make soak     good senders, probes, half-open sockets and aborts for SECONDS=600; memory, threads and descriptors stay
+SECONDS ?= 600
+soak: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.soak --seconds $(SECONDS) --seed $(SEED)
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Osteon needs Python 3.11 or newer: apt install python3 python3-venv"; exit 2; }

@@ -1,0 +1,65 @@
+"""The small DX objects the campaigns send: unique by UID, tiny, and known by the digest of their dataset bytes.
+
+Implicit VR little endian, the one transfer syntax that every sender offers and none converts away from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from pydicom import uid
+from support.dicom_objects import encode, radiograph_dataset
+
+PREAMBLE = 132
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """One object to send."""
+
+    uid: str
+    file: Path
+    dataset_sha256: str
+    """Digest of the bytes behind the file meta information, as a faithful sender sends them."""
+
+
+def dataset_of(part10: bytes) -> bytes:
+    """What follows the file meta information: its group length is the first element (PS3.10 7.1)."""
+    return part10[PREAMBLE + 12 + int.from_bytes(part10[PREAMBLE + 8 : PREAMBLE + 12], "little") :]
+
+
+def uid_of(seed: int, stream: int, number: int) -> str:
+    """A SOP Instance UID of this campaign; always of the same length, so that it can be put in place of another."""
+    return f"1.2.826.0.1.3680043.8.498.77.{seed % 10**9 + 10**9}.{stream + 10}.{number + 10**6}"
+
+
+def part10(instance: str, *, screened: bool) -> bytes:
+    """A film of its own; a lateral one, which the header already rules out, when it is not to be screened."""
+    template = _template(screened=screened)
+    if len(instance) != len(_PLACEHOLDER):
+        message = f"a UID of {len(_PLACEHOLDER)} characters is needed"
+        raise ValueError(message)
+    return template.replace(_PLACEHOLDER.encode(), instance.encode())
+
+
+def write(folder: Path, instance: str, *, screened: bool) -> Film:
+    """Write one film into `folder`."""
+    content = part10(instance, screened=screened)
+    file = folder / f"{instance}.dcm"
+    file.write_bytes(content)
+    return Film(uid=instance, file=file, dataset_sha256=hashlib.sha256(dataset_of(content)).hexdigest())
+
+
+_PLACEHOLDER = uid_of(0, 0, 0)
+
+
+@cache
+def _template(*, screened: bool) -> bytes:
+    pixels = np.arange(32 * 24, dtype=np.uint16).reshape(32, 24) * 5
+    view = "PA" if screened else "LL"
+    film = radiograph_dataset(pixels, SOPInstanceUID=_PLACEHOLDER, ViewPosition=view, PatientName="Weber^Petra")
+    return encode(film, uid.ImplicitVRLittleEndian)

@@ -1,0 +1,45 @@
+"""What a process holds: resident memory, threads, descriptors; before, during and after it was ill-treated."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """One look at a process."""
+
+    rss_mib: float
+    threads: int
+    descriptors: int
+
+
+def look(pid: int) -> Vitals:
+    """What the process holds now."""
+    process = psutil.Process(pid)
+    with process.oneshot():
+        return Vitals(
+            rss_mib=process.memory_info().rss / (1 << 20),
+            threads=process.num_threads(),
+            descriptors=process.num_fds(),
+        )
+
+
+def settled(pid: int, base: Vitals, limit: float) -> Vitals:
+    """The first look at which threads and descriptors are back at `base`, or the last one within `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while True:
+        now = look(pid)
+        if (now.threads <= base.threads and now.descriptors <= base.descriptors) or time.monotonic() > deadline:
+            return now
+        time.sleep(0.2)
+
+
+def growth_percent(samples: list[float]) -> float:
+    """From the median of the first tenth of the samples to the median of the last tenth, in percent."""
+    tenth = max(1, len(samples) // 10)
+    first, last = sorted(samples[:tenth])[tenth // 2], sorted(samples[-tenth:])[tenth // 2]
+    return 100.0 * (last - first) / first
