@@ -1,6 +1,5 @@
 """Every transfer syntax the node accepts, from an independent encoder back to the stored values, bit for bit."""
 
-import shutil
 import subprocess
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.encoders.base import EncodeRunner
 from pydicom.pixels.encoders.native import _encode_frame
 from support.dicom_objects import encode, film, radiograph_dataset
+from support.tools import require_tool
 
 from dicom_io.decoding import pixel_format, stored_values
 from dicom_io.errors import DicomIoError, PixelDecodeError
@@ -106,8 +106,7 @@ def test_every_accepted_transfer_syntax_is_tested_here() -> None:
     ],
 )
 def test_what_dcmtk_encoded(tmp_path: Path, tool: str, options: list[str], syntax: str) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+    require_tool(tool)
     source, target = tmp_path / "in.dcm", tmp_path / "out.dcm"
     source.write_bytes(encode(radiograph_dataset()))
     subprocess.run([tool, *options, source, target], check=True, capture_output=True)
@@ -127,8 +126,7 @@ def test_what_dcmtk_encoded(tmp_path: Path, tool: str, options: list[str], synta
 def test_what_dcmtk_encoded_with_loss(
     tmp_path: Path, tool: str, options: list[str], syntax: str, bits: int, tolerance: int
 ) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+    require_tool(tool)
     original = PIXELS if bits == 12 else PIXELS >> 4
     dataset = radiograph_dataset(original, BitsStored=bits, HighBit=bits - 1, BitsAllocated=8 if bits == 8 else 16)
     if bits == 8:
