@@ -7,59 +7,27 @@ keeps it equal to this module.
 
 from __future__ import annotations
 
-import ipaddress
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-MAX_AE_TITLE = 16
+from config.clinical import Clinical
+from config.fields import AeTitle, Group, Network, Port, Seconds, TimeZone
 
 
 class SettingsError(Exception):
     """The configuration cannot be used. The message is one line: which key, what is wrong, what to write instead."""
 
 
-def _ae_title(value: str) -> str:
-    """PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire, no backslash or control character."""
-    if not 0 < len(value.strip()) <= MAX_AE_TITLE or "\\" in value or not value.isascii() or not value.isprintable():
-        msg = "an AE title has 1 to 16 printable ASCII characters and no backslash"
-        raise ValueError(msg)
-    return value.strip()
-
-
-def _network(value: str) -> str:
-    ipaddress.ip_network(value)
-    return value
-
-
-def _time_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        msg = f"no IANA time zone is called {value!r}; an example is 'Europe/Berlin'"
-        raise ValueError(msg) from error
-    return value
-
-
-AeTitle = Annotated[str, AfterValidator(_ae_title)]
-Network = Annotated[str, AfterValidator(_network)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(ge=0)]
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Site(_Group):
+class Site(Group):
     """Facts about the hospital."""
 
     name: str = "Unnamed site"
     """Institution name (0008,0080) of every object the node makes."""
-    timezone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
+    timezone: TimeZone = "UTC"
     """IANA zone of DICOM and HL7 times that carry no offset."""
 
     @property
@@ -68,7 +36,7 @@ class Site(_Group):
         return ZoneInfo(self.timezone)
 
 
-class Storage(_Group):
+class Storage(Group):
     """Where the node keeps what it must not lose. A local disk, never NFS or SMB: SQLite's locks do not hold there."""
 
     data_dir: Path = Path("osteon-data")
@@ -77,7 +45,7 @@ class Storage(_Group):
     """SQLAlchemy URL of the ledger; empty means SQLite in `data_dir`. `postgresql+psycopg://...` for many hosts."""
 
 
-class Peer(_Group):
+class Peer(Group):
     """One sender that may associate with the node."""
 
     ae_title: AeTitle
@@ -91,7 +59,7 @@ class Peer(_Group):
     """Assigning authority assumed for images of this sender that state none; it narrows a match, never proves one."""
 
 
-class ReceptionTls(_Group):
+class ReceptionTls(Group):
     """DICOM over TLS (PS3.15 B.12, BCP 195: TLS 1.2 with AEAD-ECDHE suites, and 1.3), on a port of its own."""
 
     enabled: bool = False
@@ -106,7 +74,7 @@ class ReceptionTls(_Group):
     """PEM file of the authorities whose client certificates are accepted; none means clients show none."""
 
 
-class Reception(_Group):
+class Reception(Group):
     """The Storage SCP."""
 
     ae_title: AeTitle = "OSTEON"
@@ -149,54 +117,7 @@ class Reception(_Group):
     """Spool file system fuller than this: C-STORE is answered 0xA700 and the sender keeps the image."""
 
 
-class Mllp(_Group):
-    """The HL7 v2 listener (MLLP)."""
-
-    enabled: bool = True
-    """Off where clinical data come by CSV only."""
-    host: str = "127.0.0.1"
-    """Address to listen on."""
-    port: Port = 2575
-    """IANA port of MLLP; 0 takes a free one (tests)."""
-    max_frame_bytes: Annotated[int, Field(ge=1024, le=64 << 20)] = 4 << 20
-    """Longer messages are answered AR 207."""
-    max_connections: Annotated[int, Field(ge=1, le=1024)] = 64
-    """Simultaneous connections."""
-    block_timeout: Seconds = 30.0
-    """Seconds in which a message, once begun, must end. An idle link may stay open for days."""
-    default_charset: str = "utf-8"
-    """Codec of messages whose MSH-18 is empty."""
-
-
-class CsvDrop(_Group):
-    """The CSV drop folder."""
-
-    folder: Path | None = None
-    """Folder with `inbox/`; none means no CSV feed. Created when missing."""
-    poll: Annotated[float, Field(ge=0.1)] = 30.0
-    """Seconds between looks."""
-    settle: Seconds = 2.0
-    """A file is taken once its size and time stood still this long (seconds)."""
-    max_bad_rows_percent: Annotated[float, Field(ge=0, le=100)] = 5.0
-    """More bad rows than this: the whole file is rejected."""
-
-
-class Clinical(_Group):
-    """How clinical data join an image."""
-
-    wait: Annotated[float, Field(ge=0, le=86_400)] = 600.0
-    """Seconds an image waits for its clinical data, then it is reported from the image alone."""
-    trusted_issuers: tuple[str, ...] = ()
-    """Assigning authorities whose identifiers may be inserted; empty means all."""
-    lookback_days: dict[str, float] = {"weight": 365.0, "height": 1826.0}
-    """How old a value may be at the image's time, days, by variable."""
-    mllp: Mllp = Mllp()
-    """HL7 v2 feed."""
-    csv: CsvDrop = CsvDrop()
-    """CSV feed."""
-
-
-class Model(_Group):
+class Model(Group):
     """What is screened, by which bundle."""
 
     bundle: Path | None = None
@@ -207,7 +128,7 @@ class Model(_Group):
     """Years. A T-score diagnosis is valid for post-menopausal women and men from 50 (ISCD); it can be raised only."""
 
 
-class Report(_Group):
+class Report(Group):
     """What is sent."""
 
     report_on: tuple[Literal["above", "between", "below"], ...] = ("above", "between", "below")
@@ -216,7 +137,7 @@ class Report(_Group):
     """Send the one-page Secondary Capture beside the SR: viewers that draw no SR show it."""
 
 
-class Destination(_Group):
+class Destination(Group):
     """One archive that receives the results."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,19}$")]
@@ -229,7 +150,7 @@ class Destination(_Group):
     """Its DICOM port."""
 
 
-class Delivery(_Group):
+class Delivery(Group):
     """How results travel."""
 
     ae_title: AeTitle = "OSTEON"
@@ -246,7 +167,7 @@ class Delivery(_Group):
     """Where results go. Without any, results are recorded and wait."""
 
 
-class Settings(_Group):
+class Settings(Group):
     """The whole configuration. `Settings()` is the documented default."""
 
     site: Site = Site()

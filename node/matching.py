@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from config.clinical import Clinical
 from config.codes import shipped
-from config.settings import Clinical
 from model.asof import Question
 from model.domain import AssigningAuthority, ClinicalRecord, Identifier, MatchClass, PatientIdentity, Sex
 from node.names import agree, blocklisted, conflicts, placeholder, same_issuer

@@ -10,7 +10,8 @@ import ipaddress
 import json
 from dataclasses import dataclass
 
-from config.settings import MAX_AE_TITLE, Reception
+from config.fields import MAX_AE_TITLE
+from config.settings import Reception
 from dicom_io.admission import Drop, Rejection, StoreFailure, judge
 from node.store.peers import Contact
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from config.settings import CsvDrop
+from config.csv_feed import CsvDrop
 
 
 class Clock:

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from config.settings import Clinical, Mllp, Settings
+from config.clinical import Clinical
+from config.hl7_feed import Mllp
+from config.settings import Settings
 from dicom_io.errors import HeaderInvalid
 from dicom_io.header import instance_reference, read_header
 from dicom_io.reading import page_png

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import structlog
 
-from config.settings import CsvDrop
+from config.csv_feed import CsvDrop
 from model.domain import Identifier
 from node.feeds.csv_rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, BadRow, RowFacts, read_row
 from node.feeds.hl7_messages import Rules

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from config.settings import Mllp
+from config.hl7_feed import Mllp
 from node.feeds.er7 import HL7Error
 from node.feeds.hl7_ack import HEADER_BYTES, acknowledge, recognise
 

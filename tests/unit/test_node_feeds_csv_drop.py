@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from support.hl7 import HOSP, RULES, when
 
-from config.settings import CsvDrop
+from config.csv_feed import CsvDrop
 from model.domain import Identifier
 from node.feeds.csv_drop import poll
 from node.intake import LedgerSink

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.hl7 import message, pid
 
-from config.settings import Mllp
+from config.hl7_feed import Mllp
 from node.feeds.inbox import accept
 from node.feeds.mllp import HEADER_BYTES, Block, Framer, MllpServer, NotStored
 

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 from support.hl7 import HOSP, OTHER, identity, weight, when
 
-from config.settings import Clinical
+from config.clinical import Clinical
 from model.domain import AssigningAuthority, Identifier, MatchClass, NameGroup, PatientIdentity, Sex
 from node.facts import MergeFact, OrderFact, PersonFact
 from node.matching import age_years, clinical_record, match_patient

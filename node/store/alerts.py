@@ -1,0 +1,85 @@
+"""Operator alerts: what a person must know of, once per kind and subject until somebody clears it.
+
+An alert is raised in the transaction that does what it tells of, so neither exists without the other. It names a case,
+a frame of the inbox or a file by number, and holds codes; never a name, an identifier or a value of a patient.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from node.store.alert_schema import alert
+from node.store.engine import Connection
+from node.store.upsert import insert
+
+
+class AlertKind(enum.StrEnum):
+    """What happened. The text for operators stands in `node.alert_views`."""
+
+    MATCH_CONFLICT = "MATCH_CONFLICT"
+    """An image's identifier and demographics contradict each other, or its order names somebody else."""
+    IDENTITY_CONFLICT = "IDENTITY_CONFLICT"
+    """Values came with the demographics of somebody else."""
+    IDENTIFIER_CHANGED = "IDENTIFIER_CHANGED"
+    """A47: an identifier was replaced by another."""
+    MERGE_REFUSED = "MERGE_REFUSED"
+    """A merge would close a circle or contradicts what is known."""
+    MERGE_UNDONE = "MERGE_UNDONE"
+    """A merge was taken back."""
+    WRONG_PATIENT = "WRONG_PATIENT"
+    """OBX-11 W: a value had been filed under the wrong patient."""
+    REVIEW = "REVIEW"
+    """A reported case rests on data that were corrected, deleted or merged since."""
+    QUARANTINED = "QUARANTINED"
+    """A message or file waits for a person."""
+    REPORT_INVALID = "REPORT_INVALID"
+    """A report broke an invariant and was not sent."""
+    UNIT_DRIFT = "UNIT_DRIFT"
+    """A feed's median of a variable left its expected range: a unit may have changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One open or cleared alert."""
+
+    id: int
+    kind: str
+    subject: str
+    """`case 12`, `frame 7`, `file 3`, `person 5`: what to look at, by number."""
+    detail: str
+    """Codes, no patient data."""
+    count: int
+    """How often it was raised while open."""
+    first_at: dt.datetime
+    last_at: dt.datetime
+    cleared_at: dt.datetime | None
+
+
+def raise_alert(c: Connection, kind: AlertKind, subject: str, detail: str = "") -> None:
+    """Raise an alert, or count it once more while it is open."""
+    now = dt.datetime.now(dt.UTC)
+    row = {"kind": kind, "subject": subject, "detail": detail, "count": 1, "first_at": now, "last_at": now}
+    again = {"count": alert.c.count + 1, "last_at": now, "detail": detail}
+    c.execute(
+        insert(c, alert)
+        .values(row)
+        .on_conflict_do_update(index_elements=["kind", "subject"], index_where=alert.c.cleared_at.is_(None), set_=again)
+    )
+
+
+def clear(c: Connection, alert_id: int) -> bool:
+    """A person has seen to it. Whether there was such an open alert."""
+    open_one = sa.update(alert).where(alert.c.id == alert_id, alert.c.cleared_at.is_(None))
+    return c.execute(open_one.values(cleared_at=dt.datetime.now(dt.UTC))).rowcount == 1
+
+
+def find(c: Connection, *, include_cleared: bool = False, limit: int = 200) -> tuple[Alert, ...]:
+    """List alerts, latest first."""
+    wanted = sa.select(alert).order_by(alert.c.last_at.desc(), alert.c.id.desc()).limit(limit)
+    if not include_cleared:
+        wanted = wanted.where(alert.c.cleared_at.is_(None))
+    return tuple(Alert(**row) for row in c.execute(wanted).mappings().all())
