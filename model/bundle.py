@@ -225,7 +225,7 @@ def _build(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> B
 
 
 def _runtime(manifest: Manifest, arrays: Mapping[str, npt.NDArray[Any]]) -> TorchRuntime:
-    network = ImageNetwork(manifest.image.wavelet)
+    network = ImageNetwork(manifest.image.wavelet, manifest.image.trunk)
     network.load_state_dict(_tensors(arrays), strict=True)
     return TorchRuntime(network, manifest.image.serving)
 

@@ -6,9 +6,11 @@ The table itself never enters the product; only coefficients, knots, means and r
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from model.clinical import ClinicalModel, design_row
 from model.logistic import Floats, fit_logistic
@@ -23,18 +25,58 @@ _PROVENANCE = (
 )
 
 
-def fit_clinical(table: Path) -> ClinicalModel:
-    """Fit on the cleaned CSV table with columns female (0/1), age (years), weight (kg), ls_t, th_t, fn_t.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DxaTable:
+    """The columns of the table that the shipped model and its comparators use, one row per person."""
+
+    female: Floats
+    """1 or 0."""
+    age_years: Floats
+    weight_kg: Floats
+    t_lowest: Floats
+    """Lowest T-score of the sites that were measured."""
+
+    @property
+    def label(self) -> Floats:
+        """1 = lowest T-score at or below -2.5."""
+        return (self.t_lowest <= OSTEOPOROSIS_T).astype(np.float64)
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> DxaTable:
+        """Some of the people."""
+        return DxaTable(
+            female=self.female[chosen],
+            age_years=self.age_years[chosen],
+            weight_kg=self.weight_kg[chosen],
+            t_lowest=self.t_lowest[chosen],
+        )
+
+
+def read_table(path: Path) -> DxaTable:
+    """Read the cleaned CSV table with columns female (0/1), age (years), weight (kg), ls_t, th_t, fn_t.
 
     Raises:
         OSError: the table cannot be read.
         KeyError, ValueError: it lacks a column or a number.
 
     """
-    female, age, weight, label = _read(table)
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    lowest = np.array([min(float(r[c]) for c in ("ls_t", "th_t", "fn_t") if r[c]) for r in rows])
+    female, age, weight = (np.array([float(r[c]) for r in rows]) for c in ("female", "age", "weight"))
+    return DxaTable(female=female, age_years=age, weight_kg=weight, t_lowest=lowest)
+
+
+def fit_clinical(path: Path) -> ClinicalModel:
+    """Fit on the table at `path`; raises as `read_table`."""
+    return fit_table(read_table(path))
+
+
+def fit_table(table: DxaTable) -> ClinicalModel:
+    """Fit age, sex and weight with splines and sex interactions by L2 logistic regression."""
+    age, weight, label = table.age_years, table.weight_kg, table.label
     age_knots, weight_knots = _knots(age), _knots(weight)
     columns = np.array(
-        [design_row(f, a, w, age_knots, weight_knots) for f, a, w in zip(female, age, weight, strict=True)]
+        [design_row(f, a, w, age_knots, weight_knots) for f, a, w in zip(table.female, age, weight, strict=True)]
     )
     means, sds = columns.mean(axis=0), columns.std(axis=0)
     line = fit_logistic((columns - means) / sds, label, penalty_c=PENALTY_C)
@@ -48,18 +90,9 @@ def fit_clinical(table: Path) -> ClinicalModel:
         age_range=(float(age.min()), float(age.max())),
         weight_range=(float(weight.min()), float(weight.max())),
         provenance=_PROVENANCE.format(
-            n=len(age), low=age.min(), high=age.max(), women=int(female.sum()), share=label.mean()
+            n=len(age), low=age.min(), high=age.max(), women=int(table.female.sum()), share=label.mean()
         ),
     )
-
-
-def _read(table: Path) -> tuple[Floats, Floats, Floats, Floats]:
-    """Columns female, age, weight and the label; a site without a T-score does not take part in the lowest."""
-    with table.open(encoding="utf-8-sig", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    lowest = np.array([min(float(r[c]) for c in ("ls_t", "th_t", "fn_t") if r[c]) for r in rows])
-    female, age, weight = (np.array([float(r[c]) for r in rows]) for c in ("female", "age", "weight"))
-    return female, age, weight, (lowest <= OSTEOPOROSIS_T).astype(np.float64)
 
 
 def _knots(values: Floats) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""The image network: Lite0 trunk, gradient-wavelet branch, attention fusion, attention pooling, three heads.
+"""The image network: a pretrained trunk, gradient-wavelet branch, attention fusion, attention pooling, three heads.
 
 Everything beyond the trunk is our own reading of "wavelet features" and "an attention mechanism to assist feature
 fusion" (model.md section 6). Each fusion is scaled by a scalar gamma that starts at 0, so a pretrained trunk's
@@ -14,15 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model import backbones
 from model.gradwave import BANDS, STATISTICS, STEMS, global_vector
+from model.trunks import TRUNKS
 
 DEFAULT_STEM: Final = "grad-dwt:db2"
+DEFAULT_TRUNK: Final = "efficientnet_lite0"
 
 _ENCODED: Final = (32, 64)
-"""Wavelet channels at strides 8 and 16."""
-_LEVELS_OF_TAPS: Final = (2, 3)
-"""Index of the wavelet level at strides 8 and 16."""
+"""Wavelet channels at the two taps."""
 _WAVELET_VECTOR: Final = 64
 _ATTENTION: Final = 128
 _EPSILON: Final = 1e-6
@@ -110,21 +109,21 @@ class ImageNetwork(nn.Module):
 
     lowest_t: Tensor
 
-    def __init__(self, stem: str = DEFAULT_STEM) -> None:
+    def __init__(self, stem: str = DEFAULT_STEM, trunk: str = DEFAULT_TRUNK) -> None:
         super().__init__()
-        self.trunk = backbones.Lite0()
+        self.trunk = TRUNKS[trunk]()
         self.wavelets = STEMS[stem]()
         self.encode = nn.ModuleList([WaveletEncoder(channels) for channels in _ENCODED])
         self.fuse = nn.ModuleList(
-            [AttentionFusion(trunk, extra) for trunk, extra in zip(backbones.TAP_CHANNELS, _ENCODED, strict=True)]
+            [AttentionFusion(own, extra) for own, extra in zip(self.trunk.tap_channels, _ENCODED, strict=True)]
         )
-        self.pool = AttentionPooling(backbones.CHANNELS)
+        self.pool = AttentionPooling(self.trunk.channels)
         self.describe = nn.Sequential(
             nn.Linear(BANDS * STATISTICS * self.wavelets.levels, _WAVELET_VECTOR),
             nn.LayerNorm(_WAVELET_VECTOR),
             nn.GELU(),
         )
-        features = 2 * backbones.CHANNELS + _WAVELET_VECTOR
+        features = 2 * self.trunk.channels + _WAVELET_VECTOR
         self.dropout = nn.Dropout(0.3)
         self.classify = nn.Linear(features, 1)
         self.order = OrderedCuts(features)
@@ -145,11 +144,12 @@ class ImageNetwork(nn.Module):
         )
 
     def fused_features(self, images: Tensor, wavelet_maps: list[Tensor]) -> Tensor:
-        """(B, 1280, S/32, S/32); equal to the trunk's own features while both gammas are 0."""
-        encoded = [encoder(wavelet_maps[level]) for encoder, level in zip(self.encode, _LEVELS_OF_TAPS, strict=True)]
-        maps = self.trunk.blocks(self.trunk.stem(images), 0, backbones.TAP_8)
-        maps = self.trunk.blocks(self.fuse[0](maps, encoded[0]), backbones.TAP_8, backbones.TAP_16)
-        return self.trunk.head(self.trunk.blocks(self.fuse[1](maps, encoded[1]), backbones.TAP_16))
+        """(B, channels, S/32, S/32); equal to the trunk's own features while both gammas are 0."""
+        levels = self.trunk.tap_levels
+        encoded = [encoder(wavelet_maps[level]) for encoder, level in zip(self.encode, levels, strict=True)]
+        first = self.fuse[0](self.trunk.part(0, images), encoded[0])
+        second = self.fuse[1](self.trunk.part(1, first), encoded[1])
+        return self.trunk.part(2, second)
 
     def gammas(self) -> tuple[float, ...]:
         """How far each fusion has moved from leaving the trunk alone."""

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
-from model.fusion import OperatingPoints
 from model.logistic import Floats, fit_logistic
 
 Z95 = float(norm.ppf(0.975))
@@ -146,12 +145,6 @@ def confusion(probabilities: npt.ArrayLike, labels: npt.ArrayLike, threshold: fl
     )
 
 
-def prevalence_ppv(sensitivity: float, specificity: float, prevalence: float) -> float:
-    """PPV at another prevalence: SEN π / (SEN π + (1 - SPC)(1 - π))."""
-    hits = sensitivity * prevalence
-    return hits / (hits + (1 - specificity) * (1 - prevalence))
-
-
 def calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 10) -> float:
     """Expected calibration error over bins of equal mass."""
     p, y = _pair(probabilities, labels)
@@ -177,29 +170,6 @@ def brier(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Mean squared difference of probability and label."""
     p, y = _pair(probabilities, labels)
     return float(np.mean((p - y) ** 2))
-
-
-def summary(probabilities: npt.ArrayLike, labels: npt.ArrayLike, points: OperatingPoints) -> dict[str, float]:
-    """What a manifest keeps about one mode on one data set, flat and JSON-able."""
-    p, y = _pair(probabilities, labels)
-    area, line = auc(p, y), calibration_line(p, y)
-    low, high = confusion(p, y, points.t_low), confusion(p, y, points.t_high)
-    return {
-        "n": float(p.size),
-        "positives": float(y.sum()),
-        "auc": area.value,
-        "auc_low": area.low,
-        "auc_high": area.high,
-        "sensitivity_at_t_high": high.sensitivity.value,
-        "specificity_at_t_high": high.specificity.value,
-        "sensitivity_at_t_low": low.sensitivity.value,
-        "specificity_at_t_low": low.specificity.value,
-        "share_between": float(np.mean((p >= points.t_low) & (p < points.t_high))),
-        "ece": calibration_error(p, y),
-        "calibration_intercept": line.intercept,
-        "calibration_slope": line.slope,
-        "brier": brier(p, y),
-    }
 
 
 def _placements(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, tuple[Floats, Floats]]:

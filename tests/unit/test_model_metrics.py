@@ -17,11 +17,8 @@ from model.evaluation.metrics import (
     calibration_line,
     confusion,
     paired_auc_test,
-    prevalence_ppv,
-    summary,
     wilson,
 )
-from model.fusion import OperatingPoints
 
 
 def _scores(count=400, seed=3, decimals=None):
@@ -94,20 +91,6 @@ def test_confusion_by_hand_and_ties_count_as_flagged():
     assert table.accuracy.value == 0.6
 
 
-@pytest.mark.parametrize(
-    ("sensitivity", "specificity", "expected"),
-    [
-        (0.9123, 0.9392, (0.954, 0.833, 0.684, 0.625, 0.378)),
-        (0.8982, 0.8864, (0.916, 0.725, 0.533, 0.468, 0.243)),
-        (0.92, 0.83, (0.882, 0.643, 0.438, 0.376, 0.180)),
-    ],
-)
-def test_ppv_at_the_sites_prevalence_is_the_design_table(sensitivity, specificity, expected):
-    prevalences = (0.58, 0.25, 0.126, 0.10, 0.039)
-    got = [prevalence_ppv(sensitivity, specificity, p) for p in prevalences]
-    assert got == pytest.approx(expected, abs=1.1e-3)
-
-
 def test_calibration_of_a_calibrated_sample():
     rng = np.random.default_rng(5)
     p = rng.beta(1.5, 3, 20_000)
@@ -129,11 +112,3 @@ def test_brier_equals_scikit_learn():
     rng = np.random.default_rng(6)
     p, y = rng.random(200), rng.integers(0, 2, 200)
     assert brier(p, y) == pytest.approx(brier_score_loss(y, p))
-
-
-def test_summary_is_flat_and_finite():
-    first, _, labels = _scores()
-    p = 1 / (1 + np.exp(-first))
-    values = summary(p, labels, OperatingPoints(t_low=0.5, t_high=0.7))
-    assert all(math.isfinite(v) for v in values.values())
-    assert values["share_between"] == pytest.approx(np.mean((p >= 0.5) & (p < 0.7)))

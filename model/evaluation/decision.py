@@ -1,0 +1,125 @@
+"""What a threshold costs and gives: likelihood ratios, predictive values elsewhere, net benefit, indeterminates.
+
+Definitions of model.md section 13. Probabilities and labels are (n,); labels 0/1, 1 = osteoporosis; positive means
+p >= threshold. Intervals are 95 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.evaluation.metrics import Z95, Confusion, Interval, confusion, wilson
+from model.fusion import OperatingPoints
+
+CURVE = tuple(round(0.05 + 0.01 * step, 2) for step in range(31))
+"""Threshold probabilities of the decision curve: .05 to .35, where a person would weigh a DXA."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likelihoods:
+    """How a result changes the odds; infinite or zero where a cell is empty."""
+
+    positive: Interval
+    """SEN / (1 - SPC)."""
+    negative: Interval
+    """(1 - SEN) / SPC."""
+    odds_ratio: Interval
+    """Positive over negative."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictiveValues:
+    """PPV and NPV at one prevalence, with sensitivity and specificity taken as they are."""
+
+    prevalence: float
+    ppv: float
+    npv: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetBenefit:
+    """Net benefit per patient at one threshold probability (Vickers & Elkin 2006); treating nobody gives 0."""
+
+    threshold: float
+    model: float
+    treat_all: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreeWay:
+    """Results of two thresholds with a zone between them, both ways of counting the zone."""
+
+    n: int
+    indeterminate: Interval
+    """Share of patients between the thresholds."""
+    removed: Confusion
+    """Only those with a determinate result."""
+    as_errors: Confusion
+    """Indeterminate positives counted as missed, indeterminate negatives as false alarms."""
+
+
+def likelihoods(table: Confusion) -> Likelihoods:
+    """Ratios with intervals on the log scale (Simel et al. 1991); one half is added to each cell if one is empty."""
+    cells = (table.tp, table.fp, table.fn, table.tn)
+    tp, fp, fn, tn = (c + 0.5 for c in cells) if 0 in cells else cells
+    positives, negatives = tp + fn, fp + tn
+    positive = _ratio(tp / positives, fp / negatives, 1 / tp - 1 / positives + 1 / fp - 1 / negatives)
+    negative = _ratio(fn / positives, tn / negatives, 1 / fn - 1 / positives + 1 / tn - 1 / negatives)
+    odds = _ratio(tp * tn, fp * fn, 1 / tp + 1 / fp + 1 / fn + 1 / tn)
+    return Likelihoods(positive=positive, negative=negative, odds_ratio=odds)
+
+
+def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> PredictiveValues:
+    """Bayes' rule; NaN where nobody would be flagged, or nobody spared."""
+    hits, false_alarms = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    missed, spared = (1 - sensitivity) * prevalence, specificity * (1 - prevalence)
+    return PredictiveValues(
+        prevalence=prevalence,
+        ppv=hits / (hits + false_alarms) if hits + false_alarms else math.nan,
+        npv=spared / (spared + missed) if spared + missed else math.nan,
+    )
+
+
+def decision_curve(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, thresholds: Sequence[float] = CURVE
+) -> tuple[NetBenefit, ...]:
+    """NB(t) = TP/n - FP/n * t/(1-t) of the model and of examining everybody."""
+    n = np.asarray(labels).size
+    share = float(np.asarray(labels, dtype=np.float64).mean())
+    found = []
+    for t in thresholds:
+        table, odds = confusion(probabilities, labels, t), t / (1 - t)
+        found.append(
+            NetBenefit(threshold=t, model=table.tp / n - table.fp / n * odds, treat_all=share - (1 - share) * odds)
+        )
+    return tuple(found)
+
+
+def three_way(probabilities: npt.ArrayLike, labels: npt.ArrayLike, points: OperatingPoints) -> ThreeWay:
+    """Both readings of a result with an indeterminate zone; without a zone they are the same."""
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    between = (p >= points.t_low) & (p < points.t_high)
+    sure = confusion(p[~between], y[~between], points.t_high)
+    missed, alarms = int((between & (y == 1)).sum()), int((between & (y != 1)).sum())
+    return ThreeWay(
+        n=p.size,
+        indeterminate=wilson(int(between.sum()), p.size),
+        removed=sure,
+        as_errors=Confusion(tp=sure.tp, fp=sure.fp + alarms, fn=sure.fn + missed, tn=sure.tn),
+    )
+
+
+def patients_needed(share: float, half_width: float) -> int:
+    """Patients of one class for a proportion known to +- `half_width` (Wald): z^2 p (1 - p) / d^2, rounded up."""
+    return math.ceil(Z95**2 * share * (1 - share) / half_width**2)
+
+
+def _ratio(numerator: float, denominator: float, variance: float) -> Interval:
+    value = numerator / denominator
+    factor = math.exp(Z95 * math.sqrt(max(variance, 0.0)))
+    return Interval(value=value, low=value / factor, high=value * factor)
