@@ -62,7 +62,7 @@ class Rejection(enum.Enum):
 
 
 class Drop(enum.Enum):
-    """Every way a connection ends before it is an association."""
+    """Every way a connection ends before it is an association, or for what it sent in one."""
 
     NO_REQUEST = "no_association_request"
     """Closed, or silent until the ARTIM timer: a load balancer, a port scanner, a half-open socket."""
@@ -74,6 +74,10 @@ class Drop(enum.Enum):
     """Old protocol, weak suite, no or unknown client certificate, or no TLS at all."""
     FAILED = "connection_failed"
     """The connection broke while it was being set up."""
+    PDU = "pdu_invalid"
+    """Aborted: a PDU of an established association is too long, or its items do not fit it."""
+    MESSAGE = "dimse_message_invalid"
+    """Aborted: a message cannot be decoded, e.g. for a UID of 65 characters in its command set."""
 
 
 class StoreFailure(enum.Enum):

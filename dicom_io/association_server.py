@@ -9,6 +9,7 @@ anything. Public seams only: `AE.make_server(server_class=)`, EVT_CONN_OPEN, `As
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from dicom_io.admission import Drop
+from dicom_io.foreign_faults import watch
 from dicom_io.transport import LARGEST_ASSOCIATE_PDU, SLACK, OpenPart, accelerate
 
 STOCK_PDU_BYTES: Final = 131_072
@@ -52,6 +54,8 @@ class AssociationServer(transport.AssociationServer):
     on_dropped: Callable[[str, Drop], None] = staticmethod(lambda _address, _why: None)
     """Told of each connection that ends here: its address and why."""
 
+    on_broken: Callable[[Association, Drop], None] = staticmethod(lambda _association, _why: None)
+    """Told of each association that is aborted for what its requestor sent."""
     open_part: OpenPart | None = None
     """Where the own receive path writes objects; None: the stock path, which holds them in memory."""
 
@@ -96,7 +100,10 @@ class AssociationServer(transport.AssociationServer):
         if connection is None:
             return
         association.run = _closing(association)  # type: ignore[method-assign]
-        if self.open_part is not None and accelerate(association, self.open_part):
+        broken = functools.partial(self.on_broken, association)
+        fast = self.open_part is not None and accelerate(association, self.open_part, broken)
+        watch(association, functools.partial(broken, Drop.MESSAGE))
+        if fast:
             return
         association.acceptor.maximum_length = min(association.ae.maximum_pdu_size, STOCK_PDU_BYTES)
         stock: Any = connection

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 
 from dicom_io.element import text
 from dicom_io.errors import HeaderInvalid
-from dicom_io.spool import is_uid
+from dicom_io.uid_grammar import is_uid
 
 PUSH_MODEL: Final = uid.UID("1.2.840.10008.1.20.1")
 """Storage Commitment Push Model SOP Class."""

@@ -11,7 +11,9 @@ import select
 import socket
 import struct
 import time
-from typing import Final
+from collections.abc import Callable
+from queue import Queue
+from typing import Any, Final
 
 from pynetdicom import transport
 from pynetdicom.association import Association
@@ -137,3 +139,16 @@ class Connection(transport.AssociationSocket):
         value = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6) or 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+
+
+class WakingQueue(Queue[Any]):
+    """A queue that tells when something was put in."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = wake
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
+        """As `Queue.put`."""
+        super().put(item, block, timeout)
+        self._tell()

@@ -60,6 +60,12 @@ class Doorman:
         """Tell of a connection that a server ended before it was one of pynetdicom's."""
         self._tell_dropped(caller(address), why)
 
+    def broken(self, association: Association, why: Drop) -> None:
+        """Tell of an association that is aborted for what its requestor sent."""
+        requestor, acceptor = association.requestor, association.acceptor
+        address, calling, called = str(requestor.address), str(requestor.ae_title), str(acceptor.ae_title)
+        self._tell_dropped(caller(address, calling=calling, called=called), why)
+
     def _first_pdu(self, event: Event) -> None:
         """EVT_DATA_RECV: remember the titles of a request as they came, should nobody be able to decode it."""
         event.assoc.unbind(evt.EVT_DATA_RECV, self._first_pdu)

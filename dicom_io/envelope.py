@@ -21,6 +21,7 @@ from pydicom.valuerep import DA, TM
 
 from dicom_io import codes, wording
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MODEL_NAME
+from dicom_io.versions import Amends
 from model.domain import ModelFacts
 
 _SHA_SHOWN: Final = 12
@@ -49,12 +50,19 @@ class ReportContext:
     """Time of the result, aware."""
     with_page: bool = True
     """Build the Secondary Capture page beside the SR."""
+    amends: Amends | None = None
+    """What a further version takes over from those before it; None for the first report of an image."""
 
     def __post_init__(self) -> None:
         """Refuse a naive time: it would be read in whatever zone the reader is in."""
         if self.at.tzinfo is None:
             msg = "ReportContext.at must be aware"
             raise ValueError(msg)
+
+    @property
+    def version(self) -> int:
+        """Number of the report's version, from 1."""
+        return 1 if self.amends is None else self.amends.version
 
 
 def base_arguments(header: Dataset, model: ModelFacts, context: ReportContext) -> dict[str, Any]:

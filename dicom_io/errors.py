@@ -6,8 +6,9 @@
     |-- SpoolFull         no room: answer 0xA700, the sender keeps the image and comes again
     |-- SenderGone        the association ended in mid-object: nobody waits for an answer, the sender comes again
     |-- TransactionInUse  refuse this commitment request: its UID belongs to another
-    |-- PeerUnavailable   the archive cannot take it now: try again with back-off, for days if need be
-    `-- PeerRefused       the archive will not take it: a person must act
+    `-- PeerFault
+        |-- PeerUnavailable   the archive cannot take it now: try again with back-off, for days if need be
+        `-- PeerRefused       the archive will not take it: a person must act
 
 A message carries coded facts and UIDs, never a name or an identifier of a patient.
 """
@@ -39,9 +40,15 @@ class TransactionInUse(DicomIoError):
     """The Transaction UID belongs to an earlier request, of another requestor or for other instances."""
 
 
-class PeerUnavailable(DicomIoError):
+class PeerFault(DicomIoError):
+    """A report could not be handed over. `partly`: some of its objects are, or may be, at the peer all the same."""
+
+    partly = False
+
+
+class PeerUnavailable(PeerFault):
     """The peer cannot be reached, is busy, or is out of resources. Trying again later is right."""
 
 
-class PeerRefused(DicomIoError):
+class PeerRefused(PeerFault):
     """The peer understood and said no. Trying again changes nothing until a person has acted."""

@@ -27,6 +27,10 @@ from dicom_io.element import expect_defects, items, text, value
 from dicom_io.errors import HeaderInvalid
 from model.domain import AssigningAuthority, Identifier, InstanceReference, NameGroup, PatientIdentity, PersonName, Sex
 
+Header = Dataset
+"""What `read_header` gives; for those who only carry it."""
+_OWNED_BY: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
+_REFERENCE: Final = (*_OWNED_BY, "SeriesInstanceUID")
 _PREAMBLE: Final = 128
 _META_START: Final = _PREAMBLE + 16
 """Bytes up to and with the group length of the file meta information (PS3.10 7.1)."""
@@ -75,21 +79,28 @@ def instance_reference(dataset: Dataset) -> InstanceReference:
         HeaderInvalid: no SOP Class, SOP Instance or Study Instance UID.
 
     """
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID"):
-        if not text(dataset, keyword):
+    found = {keyword: text(dataset, keyword) for keyword in _REFERENCE}
+    for keyword in _OWNED_BY:
+        if not found[keyword]:
             msg = f"the object has no {keyword}"
             raise HeaderInvalid(msg)
     return InstanceReference(
-        study_uid=text(dataset, "StudyInstanceUID"),
-        series_uid=text(dataset, "SeriesInstanceUID"),
-        sop_instance_uid=text(dataset, "SOPInstanceUID"),
-        sop_class_uid=text(dataset, "SOPClassUID"),
+        study_uid=found["StudyInstanceUID"],
+        series_uid=found["SeriesInstanceUID"],
+        sop_instance_uid=found["SOPInstanceUID"],
+        sop_class_uid=found["SOPClassUID"],
     )
+
+
+def patient_ids(dataset: Dataset) -> tuple[str, ...]:
+    """Identifier values of the patient without their issuers, as in `patient_identity`."""
+    found = (text(source, "PatientID") for source in _identified(dataset))
+    return tuple(dict.fromkeys(one for one in found if one))
 
 
 def patient_identity(dataset: Dataset) -> PatientIdentity:
     """Who the object says it is about: (0010,0020) with its issuer, then Other Patient IDs Sequence (0010,1002)."""
-    found = (_identifier(source) for source in (dataset, *items(dataset, "OtherPatientIDsSequence")))
+    found = (_identifier(source) for source in _identified(dataset))
     return PatientIdentity(
         identifiers=tuple(dict.fromkeys(identifier for identifier in found if identifier.value)),
         name=_person_name(dataset),
@@ -151,9 +162,9 @@ def _parse(stream: BinaryIO, *, pixels: bool) -> Dataset:
             stream.seek(0)
             dataset = dcmread(stream, stop_before_pixels=not pixels, force=True)
         owned = bool(text(dataset, "SOPInstanceUID"))
-    except OSError:
-        raise
     except Exception as error:  # pydicom raises whatever a damaged stream provokes; here it gets one name
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the file system's; pydicom's own, for a sequence that ends early, has no number
         msg = f"the header cannot be parsed ({type(error).__name__})"
         raise HeaderInvalid(msg) from error
     if not owned:
@@ -178,6 +189,11 @@ def _inflated(stream: BinaryIO) -> Dataset | None:
         BytesIO(content), _EXPLICIT, _LITTLE_ENDIAN, stop_when=lambda tag, _vr, _length: tag >= _PIXEL_DATA
     )
     return FileDataset("", dataset, file_meta=FileMetaDataset(meta), is_implicit_VR=False, is_little_endian=True)
+
+
+def _identified(dataset: Dataset) -> tuple[Dataset, ...]:
+    """Where identifiers of the patient stand."""
+    return (dataset, *items(dataset, "OtherPatientIDsSequence"))
 
 
 def _identifier(source: Dataset) -> Identifier:

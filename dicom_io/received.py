@@ -1,24 +1,25 @@
 """One received object before the ledger knows it: whose it is, and the file that holds it.
 
-Read here are the UIDs alone, no pixel and nothing clinical, so that the association's thread is done in a moment.
+Read here are UIDs and identifiers, no pixel and nothing clinical, so that the association's thread is done in a moment.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from pydicom import uid
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
+from dicom_io.content_digest import BLAKE3, SHA256, file_digest, hex_of
 from dicom_io.errors import HeaderInvalid
-from dicom_io.header import instance_reference, read_header
-from dicom_io.spool import Spool
+from dicom_io.header import instance_reference, patient_ids, read_header
+from dicom_io.spool import DIGEST_CHARACTERS, Spool
 from model.domain import InstanceReference
 
 _SERIES_INSTANCE_UID: Final = BaseTag(0x0020000E)
@@ -33,17 +34,29 @@ class StoredInstance:
     reference: InstanceReference
     spool_file: str
     """Path below the spool directory."""
-    sha256: str
-    """Hex digest of the whole file."""
+    digest: str
+    """Of the whole file, with its algorithm (`dicom_io.content_digest`)."""
     calling_ae: str
     """Empty for a file adopted at start: nobody remembers."""
     peer_address: str
     received_at: dt.datetime
     """Aware, UTC."""
+    patient_ids: tuple[str, ...]
+    """Identifier values of the patient, without issuer; never logged."""
 
 
-def identify(stream: BinaryIO, transfer_syntax: uid.UID) -> InstanceReference:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identified:
+    """Whose an encoded dataset is."""
+
+    reference: InstanceReference
+    patient_ids: tuple[str, ...]
+
+
+def identify(stream: BinaryIO, transfer_syntax: uid.UID) -> Identified:
     """The UIDs of an encoded dataset, from where `stream` stands; reads no further than the Series Instance UID.
+
+    The identifiers of the patient stand before it, so that nobody need read the header a second time.
 
     Raises:
         HeaderInvalid: not a dataset of that transfer syntax, or one without the UIDs it takes to own it.
@@ -61,7 +74,7 @@ def identify(stream: BinaryIO, transfer_syntax: uid.UID) -> InstanceReference:
     except Exception as error:  # pydicom raises whatever a damaged stream provokes; here it gets one name
         msg = f"the dataset cannot be parsed ({type(error).__name__})"
         raise HeaderInvalid(msg) from error
-    return instance_reference(dataset)
+    return Identified(reference=instance_reference(dataset), patient_ids=patient_ids(dataset))
 
 
 def adopt(spool: Spool, file: str) -> StoredInstance:
@@ -73,15 +86,24 @@ def adopt(spool: Spool, file: str) -> StoredInstance:
 
     """
     path = spool.path(file)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not path.stem.endswith(sha256[:16]):
-        msg = "the file's content is not what its name promises"
-        raise HeaderInvalid(msg)
+    digest = _promised(path)
+    header = read_header(path)
     return StoredInstance(
-        reference=instance_reference(read_header(path)),
+        reference=instance_reference(header),
         spool_file=file,
-        sha256=sha256,
+        digest=digest,
         calling_ae="",
         peer_address="",
         received_at=dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC),
+        patient_ids=patient_ids(header),
     )
+
+
+def _promised(path: Path) -> str:
+    """The digest of a file whose name was made from it: by this version, or before it by SHA-256."""
+    for algorithm in (BLAKE3, SHA256):
+        digest = file_digest(path, algorithm)
+        if path.stem.endswith(hex_of(digest)[:DIGEST_CHARACTERS]):
+            return digest
+    msg = "the file's content is not what its name promises"
+    raise HeaderInvalid(msg)

@@ -5,6 +5,9 @@ under its final name is therefore complete. The dataset is kept byte for byte as
 the preamble and the file meta information (PS3.10 7.1) are written in front of it. Nothing here decodes, and nothing
 here knows the ledger.
 
+The folders of the final names are made and fsynced once, when the spool is opened: a folder made in the middle of
+reception would be seen by a second thread, which would answer, before the first has fsynced it.
+
 The final name is a function of the SOP Instance UID and the content, so a re-send meets its own file and the same UID
 with other content gets another one. Two receptions of the same bytes take turns: else the roll-back of one could
 remove the file the other has just acknowledged.
@@ -14,8 +17,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
+import struct
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
@@ -24,19 +27,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
-
+from dicom_io.content_digest import Buffer, hex_of
 from dicom_io.errors import HeaderInvalid
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_io.part import UNLIMITED, Buffer, Part, named
+from dicom_io.part import UNLIMITED, Part, named
+from dicom_io.uid_grammar import is_uid
 
-_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)+", re.ASCII)
-_MAX_UID: Final = 64
+_ELEMENT: Final = struct.Struct("<HH2sH")
+_GROUP_LENGTH: Final = struct.Struct("<HH2sHI")
 _PREAMBLE: Final = b"\0" * 128 + b"DICM"
-_DIGEST_CHARACTERS: Final = 16
+DIGEST_CHARACTERS: Final = 16
 _CHUNK: Final = 1 << 20
 _QUARANTINE: Final = "quarantine"
 
@@ -47,8 +47,8 @@ class Spooled:
 
     file: str
     """Path below the spool directory, with `/`."""
-    sha256: str
-    """Hex digest of the whole file."""
+    digest: str
+    """Of the whole file, with its algorithm (`dicom_io.content_digest`)."""
     size: int
     """Bytes of the whole file."""
 
@@ -60,6 +60,7 @@ class Spool:
         self._directory = directory
         self._turns = tuple(threading.Lock() for _ in range(64))
         directory.mkdir(parents=True, exist_ok=True)
+        _make_folders(directory)
 
     def store(self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, dataset: Buffer) -> Spooled:
         """Write one object durably.
@@ -104,13 +105,14 @@ class Spool:
     def adopting(self, part: Part, sop_instance_uid: str) -> Iterator[Spooled]:
         """Give a complete `part` its final name, durably; taken back as by `storing`. Raises as `store`."""
         _expect_uid(sop_instance_uid)
-        sha256 = part.seal()
-        file = f"{sha256[:2]}/{sop_instance_uid}-{sha256[:_DIGEST_CHARACTERS]}.dcm"
-        with self._turns[int(sha256[:8], 16) % len(self._turns)]:
+        digest = part.seal()
+        mark = hex_of(digest)[:DIGEST_CHARACTERS]
+        file = f"{mark[:2]}/{sop_instance_uid}-{mark}.dcm"
+        with self._turns[int(mark, 16) % len(self._turns)]:
             was_there = self.path(file).exists()
             try:
                 self._publish(part, file)
-                yield Spooled(file=file, sha256=sha256, size=part.size)
+                yield Spooled(file=file, digest=digest, size=part.size)
             except BaseException:
                 if not was_there:
                     self.remove(file)
@@ -122,9 +124,16 @@ class Spool:
         with Part(self._directory / f"{uuid.uuid4().hex}.part") as part:
             while chunk := stream.read(_CHUNK):
                 part.write(chunk)
-            file = f"{_QUARANTINE}/{part.seal()[:32]}.bin"
+            file = f"{_QUARANTINE}/{hex_of(part.seal())[:32]}.bin"
             self._publish(part, file)
         return file
+
+    def rename(self, file: str, to: str) -> None:
+        """Give `file` the name `to`, durably, also where that one is missing or taken. Raises as `store`."""
+        try:
+            self._move(self.path(file), to)
+        except OSError as error:
+            raise named(error) from error
 
     def path(self, file: str) -> Path:
         """Where `file` lies."""
@@ -156,15 +165,29 @@ class Spool:
         return 100.0 * usage.used / usable if usable else 100.0
 
     def _publish(self, part: Part, file: str) -> None:
-        target = self.path(file)
         try:
-            if not target.parent.is_dir():
-                target.parent.mkdir(exist_ok=True)
-                _fsync_directory(self._directory)
-            part.path.replace(target)
-            _fsync_directory(target.parent)
+            self._move(part.path, file)
         except OSError as error:
             raise named(error) from error
+
+    def _move(self, source: Path, file: str) -> None:
+        target = self.path(file)
+        if not target.parent.is_dir():
+            target.parent.mkdir(exist_ok=True)
+            _fsync_directory(self._directory)
+        source.replace(target)
+        _fsync_directory(target.parent)
+
+
+def _make_folders(directory: Path) -> None:
+    """Make what is missing of `00` to `ff` and the quarantine, durably, also what a killed process had just made."""
+    there = {entry.name for entry in os.scandir(directory)}
+    # Not possible on a full disk: the node must start all the same, and `_move` makes a folder when it is needed.
+    with contextlib.suppress(OSError):
+        for name in (*(f"{number:02x}" for number in range(256)), _QUARANTINE):
+            if name not in there:
+                (directory / name).mkdir(exist_ok=True)
+    _fsync_directory(directory)
 
 
 def _expect_uid(sop_instance_uid: str) -> None:
@@ -173,30 +196,29 @@ def _expect_uid(sop_instance_uid: str) -> None:
         raise HeaderInvalid(msg)
 
 
-def is_uid(text: str) -> bool:
-    """Whether `text` may be a UID: digits in dotted components, at most 64 characters (PS3.5 9.1).
-
-    A component with a leading zero breaks 9.1, but such objects exist, their senders repeat for ever when refused, and
-    as a file name they are harmless.
-    """
-    return len(text) <= _MAX_UID and _UID.fullmatch(text) is not None
-
-
 def part10_head(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Preamble and file meta information (PS3.10 7.1) to be put in front of a dataset.
 
     No Source Application Entity Title: the same image over two routers must have one digest.
     """
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    buffer = DicomBytesIO()
-    write_file_meta_info(buffer, meta, enforce_standard=True)
-    return _PREAMBLE + buffer.getvalue()
+    meta = b"".join(
+        (
+            b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01",  # File Meta Information Version
+            _element(0x0002, b"UI", sop_class_uid),
+            _element(0x0003, b"UI", sop_instance_uid),
+            _element(0x0010, b"UI", transfer_syntax_uid),
+            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+        )
+    )
+    return _PREAMBLE + _GROUP_LENGTH.pack(2, 0, b"UL", 4, len(meta)) + meta
+
+
+def _element(number: int, vr: bytes, value: str) -> bytes:
+    """(0002,`number`) in Explicit VR Little Endian, padded as its VR wants it (PS3.5 6.2, 7.1)."""
+    content = value.encode("ascii")
+    content += (b" " if vr == b"SH" else b"\0") * (len(content) % 2)
+    return _ELEMENT.pack(2, number, vr, len(content)) + content
 
 
 def _fsync_directory(directory: Path) -> None:

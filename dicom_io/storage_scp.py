@@ -26,6 +26,7 @@ from dicom_io.commitment import PUSH_MODEL
 from dicom_io.commitment_scp import CommitmentScp
 from dicom_io.doorman import Doorman
 from dicom_io.element import expect_defects
+from dicom_io.foreign_faults import speak_in_codes
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_io.offer import UNCOMPRESSED, offered
 from dicom_io.received import StoredInstance
@@ -69,11 +70,17 @@ class StorageScp:
         self._tls: TlsAssociationServer | None = None
         self._threads: list[threading.Thread] = []
         self._fast = False
+        self._refusals: tuple[str, ...] = ()
 
     @property
     def port(self) -> int:
         """The TCP port that is listened on; the configured one before `start` and where `reception.plain` is off."""
         return int(self._plain.server_address[1]) if self._plain else self._settings.port
+
+    @property
+    def fast_path_refused(self) -> tuple[str, ...]:
+        """Why the own receive path may not serve, since `start`; empty where it may, or is switched off."""
+        return self._refusals
 
     @property
     def tls_port(self) -> int | None:
@@ -92,9 +99,12 @@ class StorageScp:
             msg = "reception.plain: is false and reception.tls.enabled too; no sender could come, switch one of them on"
             raise SettingsError(msg)
         expect_defects()
+        speak_in_codes()
         swept = self._spool.sweep()
         self._doorman = self._make_doorman()
-        self._fast = self._settings.fast_path == "auto" and transport_check.passes(self._spool)
+        wanted = self._settings.fast_path == "auto"
+        self._refusals = transport_check.reasons_against(self._spool) if wanted else ()
+        self._fast = wanted and not self._refusals
         try:
             if self._settings.tls.enabled:
                 self._tls = self._make_tls_server()
@@ -183,6 +193,7 @@ class StorageScp:
         server.read_timeout = self._settings.dimse_timeout
         server.connection_limit = _CONNECTIONS_PER_ASSOCIATION * self._settings.maximum_associations
         server.on_dropped = self._doorman.dropped
+        server.on_broken = self._doorman.broken
         server.open_part = self._store.begin if self._fast else None
         return server
 

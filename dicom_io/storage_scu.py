@@ -23,7 +23,7 @@ from pynetdicom.events import Event
 
 from config.settings import Delivery, Destination
 from dicom_io.element import expect_defects
-from dicom_io.errors import PeerRefused, PeerUnavailable
+from dicom_io.errors import PeerFault, PeerRefused, PeerUnavailable
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _log = structlog.get_logger()
@@ -55,6 +55,7 @@ def send(objects: Sequence[OutgoingObject], to: Destination, settings: Delivery)
         PeerUnavailable: not reachable, busy, out of resources, or gone in the middle; try again, all of them.
         PeerRefused: understood and declined, with the peer's reason; nothing changes until a person acts.
 
+    Both say whether a part of the report, a page without its SR for one, is or may be there.
     """
     if not objects:
         return
@@ -64,7 +65,11 @@ def send(objects: Sequence[OutgoingObject], to: Destination, settings: Delivery)
         for dataset in datasets:
             _require_context(association, dataset, to)
         for number, dataset in enumerate(datasets, start=1):
-            _store(association, dataset, number, to)
+            try:
+                _store(association, dataset, number, to)
+            except PeerFault as fault:
+                fault.partly |= number > 1
+                raise
 
 
 @contextlib.contextmanager
@@ -142,8 +147,9 @@ def _store(association: Association, dataset: Dataset, number: int, to: Destinat
         raise PeerUnavailable(msg) from error
     status = answer.get("Status")
     if status is None:
-        msg = f"{to.name}: no answer to C-STORE, or the association was aborted"
-        raise PeerUnavailable(msg)
+        fault = PeerUnavailable(f"{to.name}: no answer to C-STORE, or the association was aborted")
+        fault.partly = True
+        raise fault
     _judge(int(status), str(answer.get("ErrorComment", "")), instance, to)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from io import BytesIO
-from typing import Final, cast
+from typing import Final
 
 import structlog
 from pynetdicom.dimse_primitives import C_STORE
@@ -58,7 +58,10 @@ class StoreService:
 
     def answer(self, event: Event) -> int:
         """EVT_C_STORE: keep the object and return the status of PS3.4 B.2.3."""
-        request = cast(C_STORE, event.request)
+        if not isinstance(event.request, C_STORE):  # N-CREATE and others, which a storage context does not serve
+            _log.error("store.not_a_store", message=type(event.request).__name__)
+            return self._failed(event, StoreFailure.NOT_UNDERSTOOD, CANNOT_UNDERSTAND)
+        request = event.request
         instance = str(request.AffectedSOPInstanceUID)
         try:
             with self._part(event, request) as part:
@@ -107,7 +110,8 @@ class StoreService:
 
     def _store(self, event: Event, request: C_STORE, part: Part) -> int:
         with part.dataset() as stream:
-            reference = identify(stream, event.context.transfer_syntax)
+            identified = identify(stream, event.context.transfer_syntax)
+        reference = identified.reference
         if (reference.sop_class_uid, reference.sop_instance_uid) != (
             str(request.AffectedSOPClassUID),
             str(request.AffectedSOPInstanceUID),
@@ -118,10 +122,11 @@ class StoreService:
             stored = StoredInstance(
                 reference=reference,
                 spool_file=spooled.file,
-                sha256=spooled.sha256,
+                digest=spooled.digest,
                 calling_ae=str(event.assoc.requestor.ae_title),
                 peer_address=str(event.assoc.requestor.address),
                 received_at=dt.datetime.now(dt.UTC),
+                patient_ids=identified.patient_ids,
             )
             self._on_stored(stored)
         _log.info("store.accepted", sop_instance_uid=reference.sop_instance_uid, bytes=spooled.size)

@@ -12,11 +12,12 @@ import datetime as dt
 import ssl
 import threading
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 
-from config.settings import ReceptionTls, SettingsError
+from config.settings import SettingsError
+from config.tls import ServerTls
 from dicom_io.certificate import CertificateUnreadable, expires_at
 
 _SUITES: Final = "ECDHE+AESGCM"
@@ -33,7 +34,7 @@ class TlsFiles:
 
     """
 
-    def __init__(self, settings: ReceptionTls) -> None:
+    def __init__(self, settings: ServerTls) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._stamp = _stamp(settings)
@@ -57,9 +58,9 @@ class TlsFiles:
             _log.info("tls.reloaded", days_left=days_left(self._settings))
 
 
-def make_context(settings: ReceptionTls) -> ssl.SSLContext:
+def make_context(settings: ServerTls) -> ssl.SSLContext:
     """Build the server context; SettingsError as `TlsFiles`."""
-    certificate, key = _required(settings.certificate, "certificate"), _required(settings.key, "key")
+    certificate, key = _required(settings, "certificate"), _required(settings, "key")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_SUITES)
@@ -67,47 +68,50 @@ def make_context(settings: ReceptionTls) -> ssl.SSLContext:
     try:
         context.load_cert_chain(certificate, key, password=_no_passphrase)
     except ssl.SSLError as error:
-        raise SettingsError(_why_not_loaded(error, certificate, key)) from error
+        raise SettingsError(_why_not_loaded(error, settings, certificate, key)) from error
     if settings.client_ca is not None:
-        client_ca = _required(settings.client_ca, "client_ca")
+        client_ca = _required(settings, "client_ca")
         try:
             context.load_verify_locations(client_ca)
         except ssl.SSLError as error:
-            msg = f"reception.tls.client_ca: {client_ca} holds no PEM certificate; give the authorities' certificates"
+            where = f"{settings.where}.client_ca"
+            msg = f"{where}: {client_ca} holds no PEM certificate; give the authorities' certificates"
             raise SettingsError(msg) from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-def days_left(settings: ReceptionTls, now: dt.datetime | None = None) -> int:
+def days_left(settings: ServerTls, now: dt.datetime | None = None) -> int:
     """Whole days until the certificate expires, negative once it has; SettingsError if it cannot be read."""
-    certificate = _required(settings.certificate, "certificate")
+    certificate = _required(settings, "certificate")
     try:
         end = expires_at(certificate.read_text(encoding="ascii", errors="replace"))
     except CertificateUnreadable as error:
-        msg = f"reception.tls.certificate: {certificate} holds no PEM certificate; give the node's certificate first"
+        msg = f"{settings.where}.certificate: {certificate} holds no PEM certificate; give the node's certificate first"
         raise SettingsError(msg) from error
     return (end - (now or dt.datetime.now(dt.UTC))) // dt.timedelta(days=1)
 
 
-def _required(path: Path | None, key: str) -> Path:
+def _required(settings: ServerTls, key: Literal["certificate", "key", "client_ca"]) -> Path:
+    path: Path | None = getattr(settings, key)
     if path is None:
-        msg = f"reception.tls.{key}: is missing; name a PEM file, or set reception.tls.enabled = false"
+        msg = f"{settings.where}.{key}: is missing; name a PEM file, or set {settings.where}.enabled = false"
         raise SettingsError(msg)
     try:
         with path.open("rb"):
             return path
     except OSError as error:
-        msg = f"reception.tls.{key}: {path} cannot be read ({error.strerror}); give a PEM file the node may read"
+        msg = f"{settings.where}.{key}: {path} cannot be read ({error.strerror}); give a PEM file the node may read"
         raise SettingsError(msg) from error
 
 
-def _why_not_loaded(error: ssl.SSLError, certificate: Path, key: Path) -> str:
+def _why_not_loaded(error: ssl.SSLError, settings: ServerTls, certificate: Path, key: Path) -> str:
+    where = settings.where
     if error.reason == "KEY_VALUES_MISMATCH":
-        return f"reception.tls.key: {key} does not belong to {certificate}; give the key the certificate was made for"
+        return f"{where}.key: {key} does not belong to {certificate}; give the key the certificate was made for"
     if "-----BEGIN CERTIFICATE-----" not in certificate.read_text(encoding="ascii", errors="replace"):
-        return f"reception.tls.certificate: {certificate} holds no PEM certificate; give the node's certificate first"
-    return f"reception.tls.key: {key} holds no usable PEM key ({error.reason}); give one without a passphrase"
+        return f"{where}.certificate: {certificate} holds no PEM certificate; give the node's certificate first"
+    return f"{where}.key: {key} holds no usable PEM key ({error.reason}); give one without a passphrase"
 
 
 def _no_passphrase() -> str:
@@ -115,7 +119,7 @@ def _no_passphrase() -> str:
     return ""
 
 
-def _stamp(settings: ReceptionTls) -> tuple[tuple[int, int, int] | None, ...]:
+def _stamp(settings: ServerTls) -> tuple[tuple[int, int, int] | None, ...]:
     """What changes when a file is replaced or rewritten."""
     return tuple(_file_stamp(path) for path in (settings.certificate, settings.key, settings.client_ca))
 

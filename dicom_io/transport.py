@@ -18,8 +18,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable
-from queue import Queue
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from pynetdicom import dul
@@ -27,9 +26,11 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
+from dicom_io.admission import Drop
 from dicom_io.arrival import Arrival
-from dicom_io.connection import WAIT_SECONDS, Connection
+from dicom_io.connection import WAIT_SECONDS, Connection, WakingQueue
 from dicom_io.part import Part
+from dicom_io.store_messages import answer_quickly, parse_request
 
 OpenPart = Callable[[str, str, str], Part]
 """SOP Class UID, SOP Instance UID (both as the sender says), transfer syntax UID -> the file to write to."""
@@ -54,24 +55,25 @@ _UNANSWERED: Final = 16
 _log = structlog.get_logger()
 
 
-def accelerate(association: Association, open_part: OpenPart) -> bool:
+def accelerate(association: Association, open_part: OpenPart, broken: Callable[[Drop], None]) -> bool:
     """Give a new acceptor association, before its start, this module's socket and reactors; False leaves it as it was.
 
-    It stays with the stock path where TLS is spoken or no descriptor is left.
+    It stays with the stock path where TLS is spoken or no descriptor is left. `broken` is told why one is aborted.
     """
     stock = association.dul
     connection = stock.socket.socket if stock.socket else None
     if connection is None or isinstance(connection, ssl.SSLSocket):
         return False
     try:
-        provider = Provider(association, open_part)
+        provider = Provider(association, open_part, broken)
     except OSError:
         return False
     association.dul = provider
     # These setters pass their value to the provider's timers.
     association.acse_timeout, association.network_timeout = association.acse_timeout, association.network_timeout
     provider.socket = Connection(association, connection)
-    association.dimse.msg_queue = _WakingQueue(provider.checkpoint.wake)
+    association.dimse.msg_queue = WakingQueue(provider.checkpoint.wake)
+    answer_quickly(association)
     association._reactor_checkpoint = provider.checkpoint  # type: ignore[assignment] # noqa: SLF001 - see CONTRACT
     return True
 
@@ -79,8 +81,9 @@ def accelerate(association: Association, open_part: OpenPart) -> bool:
 class Provider(dul.DULServiceProvider):
     """The upper layer of one association: sleeps until there is something to do, hands P-DATA straight to DIMSE."""
 
-    def __init__(self, association: Association, open_part: OpenPart) -> None:
+    def __init__(self, association: Association, open_part: OpenPart, broken: Callable[[Drop], None]) -> None:
         super().__init__(association)
+        self._broken = broken
         self._open_part = open_part
         self._arrivals: list[Arrival] = []
         self._run_loop_delay = 0.0
@@ -90,9 +93,9 @@ class Provider(dul.DULServiceProvider):
         self._poll.register(self._wake, select.POLLIN)
         self.ended = False
         self.checkpoint = Checkpoint(association, self)
-        self.event_queue = _WakingQueue(self.wake)
-        self.to_provider_queue = _WakingQueue(self.wake)
-        self.to_user_queue = _WakingQueue(self.checkpoint.wake)
+        self.event_queue = WakingQueue(self.wake)
+        self.to_provider_queue = WakingQueue(self.wake)
+        self.to_user_queue = WakingQueue(self.checkpoint.wake)
 
     def wake(self) -> None:
         """End the reactor's sleep; from any thread, at any time."""
@@ -153,7 +156,7 @@ class Provider(dul.DULServiceProvider):
                 return
             kind, length = head
             if length > self._limit(kind):
-                self._refuse(connection, f"a PDU of {length} bytes was announced")
+                self._refuse(connection, Drop.PDU, f"a PDU of {length} bytes was announced")
                 return
             if kind != _P_DATA or self.state_machine.current_state != _ESTABLISHED:
                 self._read_pdu_data()
@@ -179,9 +182,11 @@ class Provider(dul.DULServiceProvider):
         connection.deafen()
         self.event_queue.put("Evt17")
 
-    def _refuse(self, connection: Connection, why: str) -> None:
+    def _refuse(self, connection: Connection, kind: Drop, why: str) -> None:
         """Evt19 of PS3.8 table 9-10: the association is aborted; what else it says is not read."""
         _log.warning("connection.invalid_pdu", peer=str(self.assoc.requestor.address), reason=why)
+        if self.assoc.requestor.primitive is not None:  # else the end of the connection is told as that of no request
+            self._broken(kind)
         connection.deafen()
         self.event_queue.put("Evt19")
 
@@ -193,15 +198,20 @@ class Provider(dul.DULServiceProvider):
                 length, context = _ITEM.unpack_from(body, at)
                 end = at + 4 + length
                 if length < _SMALLEST_ITEM or end > len(body):
-                    self._refuse(connection, "an item does not fit its PDU")
+                    self._refuse(connection, Drop.PDU, "an item does not fit its PDU")
                     return
                 self._deliver_value(context, body[at + _ITEM.size : end])
                 at = end
         except Exception as error:  # noqa: BLE001 - outermost: a hostile message ends its association, not the node
-            self._refuse(connection, f"the message cannot be decoded ({type(error).__name__})")
+            self._refuse(connection, Drop.MESSAGE, f"the message cannot be decoded ({type(error).__name__})")
 
     def _deliver_value(self, context: int, value: memoryview) -> None:
         dimse = self.assoc.dimse
+        request = parse_request(value, context) if dimse.message is None else None
+        if request is not None:
+            request.goes_to(self._expect(request, *request.uids))
+            dimse.message = request
+            return
         primitive = P_DATA()
         primitive._presentation_data_value_list = [(context, value)]  # type: ignore[list-item] # noqa: SLF001
         dimse.receive_primitive(primitive)
@@ -209,21 +219,22 @@ class Provider(dul.DULServiceProvider):
         if message is None or message._data_set_file is not None:  # noqa: SLF001
             return
         if isinstance(message, C_STORE_RQ):
-            message._data_set_file = self._expect(message)  # type: ignore[assignment] # noqa: SLF001
+            uids = str(message.command_set.AffectedSOPClassUID), str(message.command_set.AffectedSOPInstanceUID)
+            message._data_set_file = self._expect(message, *uids)  # type: ignore[assignment] # noqa: SLF001
         elif (
             message.encoded_command_set.tell() > _LARGEST_COMMAND
             or (message.data_set or message.encoded_command_set).tell() > _LARGEST_DATASET_IN_MEMORY
         ):
             raise OverflowError
 
-    def _expect(self, message: C_STORE_RQ) -> Arrival:
+    def _expect(self, message: C_STORE_RQ, sop_class: str, instance: str) -> Arrival:
         """The command of a C-STORE has come: make a file for its dataset. KeyError: a context that was not accepted."""
         self._arrivals = [one for one in self._arrivals if one.name]
         if len(self._arrivals) >= _UNANSWERED:
             raise OverflowError
-        syntaxes = {one.context_id: str(one.transfer_syntax[0]) for one in self.assoc.accepted_contexts}
-        syntax, command = syntaxes[message.context_id], message.command_set
-        sop_class, instance = str(command.AffectedSOPClassUID), str(command.AffectedSOPInstanceUID)
+        syntax = {one.context_id: str(one.transfer_syntax[0]) for one in self.assoc.accepted_contexts}[
+            message.context_id
+        ]
         expected = Arrival(lambda: self._open_part(sop_class, instance, syntax))
         self._arrivals.append(expected)
         return expected
@@ -276,16 +287,3 @@ class Checkpoint:
             or provider.ended
             or provider.idle_timer_expired()
         )
-
-
-class _WakingQueue(Queue[Any]):
-    """A queue that tells when something was put in."""
-
-    def __init__(self, wake: Callable[[], None]) -> None:
-        super().__init__()
-        self._tell = wake
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
-        """As `Queue.put`."""
-        super().put(item, block, timeout)
-        self._tell()

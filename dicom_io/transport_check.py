@@ -45,12 +45,19 @@ CONTRACT: Final[tuple[tuple[type, str, str], ...]] = (
     (AssociationSocket, "recv", "(self, nr_bytes: int) -> bytearray"),
     (AssociationSocket, "ready", "property"),
     (Association, "_run_reactor", "(self) -> None"),
+    (
+        DULServiceProvider,
+        "send_pdu",
+        "(self, primitive: 'A_ASSOCIATE | A_RELEASE | A_ABORT | A_P_ABORT | P_DATA') -> None",
+    ),
     (DIMSEServiceProvider, "receive_primitive", "(self, primitive: 'P_DATA') -> None"),
+    (DIMSEServiceProvider, "send_msg", "(self, primitive: 'C_CANCEL | DimseServiceType', context_id: int) -> None"),
     (
         DIMSEMessage,
         "decode_msg",
         "(self, primitive: pynetdicom.pdu_primitives.P_DATA, assoc: 'Association | None' = None) -> bool",
     ),
+    (DIMSEMessage, "message_to_primitive", "(self) -> 'C_CANCEL | DimseServiceType'"),
 )
 """Methods overridden, or relied on to call what is overridden."""
 
@@ -59,7 +66,7 @@ ATTRIBUTES: Final = (
     (AssociationSocket, "_is_connected socket"),
     (Association, "_reactor_checkpoint dimse dul"),
     (DIMSEServiceProvider, "message msg_queue"),
-    (DIMSEMessage, "_data_set_file data_set encoded_command_set"),
+    (DIMSEMessage, "_data_set_file _data_set_path context_id data_set encoded_command_set command_set"),
     (P_DATA, "_presentation_data_value_list"),
 )
 """Attributes set or read, of instances: their names occur in `__init__`."""
@@ -70,12 +77,12 @@ _PATIENCE: Final = 10.0
 _log = structlog.get_logger()
 
 
-def passes(spool: Spool) -> bool:
-    """Whether the own receive path may serve; a reason against it is logged as a warning."""
-    reasons = differences() or failure(spool)
+def reasons_against(spool: Spool) -> tuple[str, ...]:
+    """Why the own receive path may not serve, logged as a warning; none: it may."""
+    reasons = tuple(differences() or failure(spool))
     if reasons:
         _log.warning("reception.fast_path_refused", pynetdicom=version("pynetdicom"), reasons=reasons)
-    return not reasons
+    return reasons
 
 
 def differences() -> list[str]:
@@ -96,7 +103,7 @@ def failure(spool: Spool) -> list[str]:
     try:
         sent, kept = _roundtrip(spool)
     except Exception as error:  # noqa: BLE001 - whatever a foreign version does, the stock path serves instead
-        return [f"self-test failed: {type(error).__name__}: {error}"]
+        return [f"self-test failed: {type(error).__name__}"]
     return [] if sent == kept else ["self-test: the stored bytes differ from those sent"]
 
 

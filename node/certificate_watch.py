@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from config.settings import ReceptionTls, SettingsError
+from config.settings import SettingsError
+from config.tls import ServerTls
 from dicom_io.tls import days_left
 
 WARN_DAYS = 30
@@ -15,7 +16,7 @@ LAST_DAYS = 1
 log = structlog.get_logger()
 
 
-def watch_certificate(settings: ReceptionTls) -> int | None:
+def watch_certificate(settings: ServerTls) -> int | None:
     """Log what is due and return the days left; None without TLS, or when the file cannot be read just now."""
     if not settings.enabled:
         return None
@@ -25,8 +26,9 @@ def watch_certificate(settings: ReceptionTls) -> int | None:
         log.error("certificate.unreadable", error=str(error))  # noqa: TRY400 - the message says it all
         return None
     if days < 0:
-        log.error("certificate.expired", days_left=days, remedy="renew reception.tls.certificate; no restart needed")
+        remedy = f"renew {settings.where}.certificate; no restart needed"
+        log.error("certificate.expired", days_left=days, remedy=remedy)
     elif days <= WARN_DAYS:
         report = log.error if days <= LAST_DAYS else log.warning
-        report("certificate.expires", days_left=days, urgent=days <= URGENT_DAYS)
+        report("certificate.expires", where=settings.where, days_left=days, urgent=days <= URGENT_DAYS)
     return days

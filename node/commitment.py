@@ -8,7 +8,6 @@ keeps it open, else over a new one to `commitment_port` of its entry in `recepti
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +17,7 @@ import structlog
 from config.settings import Settings
 from dicom_io.commitment import CommitmentFailure, CommitmentItem, CommitmentRequest, CommitmentResult
 from dicom_io.commitment_report import Requestor, report_to
+from dicom_io.content_digest import is_intact
 from dicom_io.errors import PeerRefused, PeerUnavailable, TransactionInUse
 from dicom_io.spool import Spool
 from node.audit import AuditTrail
@@ -106,7 +106,7 @@ class Committer:
             return CommitmentFailure.NO_SUCH_OBJECT
         if case.source.reference.sop_class_uid != item.sop_class_uid:
             return CommitmentFailure.CLASS_CONFLICT
-        failure = self._disk_failure([(case.source.spool_file, case.source.sha256), *copies])
+        failure = self._disk_failure([(case.source.spool_file, case.source.digest), *copies])
         if failure is not None:
             log.error("commitment.not_safe", case=case.case_id, reason=failure.name)
         return failure
@@ -114,16 +114,12 @@ class Committer:
     def _disk_failure(self, files: list[tuple[str, str]]) -> CommitmentFailure | None:
         """What is wrong with one of `files`, each with the digest it must have."""
         try:
-            intact = all(self._digest(file) == sha256 for file, sha256 in files)
+            intact = all(is_intact(self.spool.path(file), digest) for file, digest in files)
         except FileNotFoundError:
             return CommitmentFailure.NO_SUCH_OBJECT
         except OSError:
             return CommitmentFailure.PROCESSING
         return None if intact else CommitmentFailure.PROCESSING
-
-    def _digest(self, file: str) -> str:
-        with self.spool.path(file).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def _requestor(self, asked: Commitment) -> Requestor:
         port = next(
@@ -179,4 +175,4 @@ def _copies(c: Connection, case_id: int) -> Iterator[tuple[str, str]]:
     """(file, digest) of other bytes that came under the same UID: the sender may mean those."""
     for copy in duplicates.listed(c, case_id=case_id, differing=True):
         if copy.spool_file is not None:
-            yield copy.spool_file, copy.sha256
+            yield copy.spool_file, copy.digest

@@ -159,6 +159,14 @@ _PLAIN = {
         "the sender needs TLS 1.2 (ECDHE, AES-GCM) or 1.3, and a certificate of reception.tls.client_ca if that is set",
     ),
     Drop.FAILED.value: ("the connection broke while it was set up", "look at the network between sender and node"),
+    Drop.PDU.value: (
+        "aborted: it sent a PDU longer than agreed, or one whose items do not fit it",
+        "the sender's or a firewall's DICOM stack is at fault; report it to its vendor with the time of the log line",
+    ),
+    Drop.MESSAGE.value: (
+        "aborted: a message could not be decoded, for instance a UID longer than 64 characters in a C-STORE request",
+        "look at the UIDs of the study it sent at that time; report it to the sender's vendor",
+    ),
     StoreFailure.NO_SPACE.value: (
         "C-STORE answered 0xA700, no space; the sender keeps the image and comes again",
         "free space below storage.data_dir; objects beyond reception.maximum_object_mb are answered so too",

@@ -7,12 +7,13 @@ failure would make the sender repeat for ever (reception-and-delivery.md 2.4).
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import structlog
 
+from dicom_io.content_digest import file_digest
 from dicom_io.errors import HeaderInvalid
-from dicom_io.header import patient_identity, read_header
 from dicom_io.received import StoredInstance, adopt
 from dicom_io.spool import Spool
 from node.audit import AuditTrail
@@ -21,6 +22,7 @@ from node.errors import FailureCode
 from node.store import case_patients, cases, jobs
 from node.store.cases import Receipt, Reception
 from node.store.engine import Connection, Ledger
+from node.store.errors import OtherAlgorithm
 from node.tasks import ADVANCE, INFER_LANE, advance_key
 
 log = structlog.get_logger()
@@ -41,17 +43,24 @@ class Registrar:
             LedgerUnavailable: nothing is known to be stored.
 
         """
-        patient_ids = self._patient_ids(stored.spool_file)
+        try:
+            reception, restored = self._enter(stored)
+        except OtherAlgorithm as other:
+            digest = file_digest(self.spool.path(stored.spool_file), other.algorithm)
+            reception, restored = self._enter(dataclasses.replace(stored, digest=digest))
+        if reception.file != stored.spool_file:  # the ledger knows these bytes under the name an older version gave
+            self.spool.rename(stored.spool_file, reception.file)
+        self._tell(reception, stored, restored=restored)
 
+    def _enter(self, stored: StoredInstance) -> tuple[Reception, bool]:
         def enter(c: Connection) -> tuple[Reception, bool]:
             reception = cases.receive(c, _source(stored))
             if reception.receipt is Receipt.NEW:
-                case_patients.register(c, reception.case_id, patient_ids)
+                case_patients.register(c, reception.case_id, stored.patient_ids)
                 jobs.enqueue(c, ADVANCE, advance_key(reception.case_id), lane=INFER_LANE)
             return reception, reception.receipt is Receipt.SAME and _reopen_if_its_file_was_gone(c, reception.case_id)
 
-        reception, restored = self.ledger.together(enter)
-        self._tell(reception, stored, restored=restored)
+        return self.ledger.together(enter)
 
     def adopt_orphans(self) -> int:
         """Record files stored before the process died; their senders were not answered and will come again."""
@@ -62,17 +71,9 @@ class Registrar:
             try:
                 self.record(adopt(self.spool, file))
                 adopted += 1
-            except HeaderInvalid as error:
+            except (HeaderInvalid, OSError) as error:  # one bad file or sector keeps no node from starting
                 log.warning("spool.orphan_unreadable", file=file, error=str(error))
         return adopted
-
-    def _patient_ids(self, spool_file: str) -> tuple[str, ...]:
-        """Identifier values of the image, only to wake its case when clinical data come; none if unreadable."""
-        try:
-            identity = patient_identity(read_header(self.spool.path(spool_file)))
-        except HeaderInvalid:
-            return ()
-        return tuple(identifier.value for identifier in identity.identifiers)
 
     def _tell(self, reception: Reception, stored: StoredInstance, *, restored: bool) -> None:
         facts: dict[str, str | int] = {"case": reception.case_id, "sop_instance_uid": stored.reference.sop_instance_uid}
@@ -85,14 +86,14 @@ class Registrar:
                 log.error(
                     "case.same_uid_other_content",
                     alarm=True,
-                    kept=stored.spool_file,
+                    kept=reception.file,
                     from_ae=stored.calling_ae,
                     **facts,
                 )
         self.audit.record(
             "instance.received",
             receipt=reception.receipt.name.lower(),
-            sha256=stored.sha256,
+            digest=stored.digest,
             calling=stored.calling_ae,
             address=stored.peer_address,
             **facts,
@@ -103,7 +104,7 @@ def _source(stored: StoredInstance) -> Source:
     return Source(
         reference=stored.reference,
         spool_file=stored.spool_file,
-        sha256=stored.sha256,
+        digest=stored.digest,
         calling_ae=stored.calling_ae,
         received_at=stored.received_at,
     )

@@ -17,6 +17,7 @@ import structlog
 
 from config.settings import Settings
 from node import process
+from node.limits import cause_of
 from node.listener import Listener
 
 EXIT_UNUSABLE: Final = 2
@@ -75,8 +76,10 @@ class _Supervised:
         if self._process.is_alive():
             return
         status, self._process = self._process.exitcode, None
+        if time.monotonic() - self._start_at > _LONGEST_PAUSE:
+            self._pause = 1.0  # it had worked for a while: not the same trouble as last time
         self.unusable = status == EXIT_UNUSABLE and not self._has_served.is_set()
-        log.error("worker.died", worker=self._number, status=status, restart_in=self._pause)
+        log.error("worker.died", worker=self._number, status=status, cause=cause_of(status), restart_in=self._pause)
         self._start_at = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 

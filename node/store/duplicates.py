@@ -22,7 +22,7 @@ class Duplicate:
     """One digest under which a case's SOP Instance UID came again."""
 
     case_id: int
-    sha256: str
+    digest: str
     spool_file: str | None
     """Where the other bytes are kept; None when the bytes are the case's own."""
     differs: bool
@@ -39,14 +39,14 @@ def count(c: Connection, case_id: int, source: Source, *, differs: bool) -> str 
     again = {"copies": duplicate_instance.c.copies + 1, "last_at": source.received_at}
     statement = insert(c, duplicate_instance).values(
         case_id=case_id,
-        sha256=source.sha256,
+        digest=source.digest,
         spool_file=source.spool_file if differs else None,
         differs=differs,
         calling_ae=source.calling_ae,
         first_at=source.received_at,
         last_at=source.received_at,
     )
-    counted = statement.on_conflict_do_update(index_elements=["case_id", "sha256"], set_=again)
+    counted = statement.on_conflict_do_update(index_elements=["case_id", "digest"], set_=again)
     kept: str | None = c.execute(counted.returning(duplicate_instance.c.spool_file)).scalar_one()
     return kept
 

@@ -2,8 +2,7 @@
 
 Decisions (reception-and-delivery.md 1.1, P10):
 - SQLite writers use BEGIN IMMEDIATE behind one lock per process, so two threads never spend their time in SQLite's busy
-  sleep. `synchronous` is FULL always: an acknowledged image survives a power loss. The journal is WAL only where
-  SQLite is free of the WAL-reset bug (3.7.0 to 3.51.2 may corrupt with two connections), else TRUNCATE.
+  sleep. Library, journal and file mode: `node.store.sqlite`.
 - Readers have connections of their own, refuse to write and hold no lock between statements. So each statement sees its
   own snapshot on both databases: ask for what belongs together in one statement, and fetch all of it at once.
 - The schema is created and migrated on open, under a lock; a database newer than the code is refused.
@@ -14,31 +13,23 @@ Not allowed here: any statement about a case or a task. Not allowed elsewhere: a
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from node.store.errors import LedgerError, LedgerUnavailable
 from node.store.group_commit import GroupCommit
-from node.store.migrate import migrate
+from node.store.migrate import LEDGER, Chain, migrate
+from node.store.sqlite import BUSY_TIMEOUT_SECONDS, DRIVER, journal_mode, make_private, prepare_reader, prepare_writer
 
 Connection: TypeAlias = sa.Connection
 """An open transaction (`Ledger.begin`) or a reader (`Ledger.read`); all functions of the store take one first."""
 
 T = TypeVar("T")
-
-BUSY_TIMEOUT_SECONDS = 30.0
-"""How long a SQLite connection waits for another process's short transaction."""
-
-FIRST_SAFE_WAL = (3, 51, 3)
-"""First SQLite release without the WAL-reset bug."""
 
 
 class Ledger:
@@ -91,6 +82,15 @@ class Ledger:
         with _translated(), self._reader.connect() as connection:
             yield connection
 
+    def engine(self) -> str:
+        """Which database, version and journal this is, for an administrator. Raises as `read`."""
+        with self.read() as c:
+            version = ".".join(str(part) for part in c.dialect.server_version_info or ())
+            if c.dialect.name != "sqlite":
+                return f"PostgreSQL {version}"
+            journal = c.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+            return f"SQLite {version}, journal {str(journal).upper()}"
+
     def close(self) -> None:
         """Give all connections back. The ledger cannot be used afterwards."""
         self._reader.dispose()
@@ -113,30 +113,31 @@ class Ledger:
                 self._writing_thread = None
 
 
-def open_ledger(where: str | Path) -> Ledger:
+def open_ledger(where: str | Path, *, chain: Chain = LEDGER) -> Ledger:
     """Open the ledger at a SQLite file (created with its folder when missing) or an SQLAlchemy URL; migrate its schema.
 
-    Two processes may do this at once: one migrates, the other waits and finds it done.
+    Two processes may do this at once: one migrates, the other waits and finds it done. `chain` names the tables: the
+    HL7 inbox is a database of the same kind with tables of its own (`node.store.inbox`).
 
     Raises:
         LedgerError: not a ledger, an unknown kind of database, or written by a newer Osteon.
         LedgerUnavailable: the database does not answer; try again.
 
     """
-    url = _url(where)
     with _translated():
-        ledger = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+        ledger = connect(where)
         try:
-            migrate(ledger.begin, ledger.read, name=ledger.url)
+            migrate(ledger.begin, ledger.read, name=ledger.url, chain=chain)
         except BaseException:
             ledger.close()
             raise
     return ledger
 
 
-def journal_mode(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> str:
-    """Journal that is safe with several connections on this SQLite `version`: `wal` or `truncate`."""
-    return "wal" if version >= FIRST_SAFE_WAL else "truncate"
+def connect(where: str | Path) -> Ledger:
+    """Open a database as `open_ledger` does, whatever tables it has; for a migration that moves rows into another."""
+    url = _url(where)
+    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
 
 
 def _url(where: str | Path) -> sa.URL:
@@ -157,14 +158,17 @@ def _sqlite(url: sa.URL) -> Ledger:
     if not url.database or url.database == ":memory:":
         msg = "a ledger in memory would lose acknowledged images; give it a file"
         raise LedgerError(msg)
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    make_private(Path(url.database))
     connect_args = {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
     # hide_parameters: an error text with the values of a statement would carry patient data into logs.
-    writer = sa.create_engine(url, connect_args=connect_args, hide_parameters=True, pool_size=1, max_overflow=0)
-    reader = sa.create_engine(url, connect_args=connect_args, hide_parameters=True)
-    sa.event.listen(writer, "connect", _prepare_writer)
+    options = {"module": DRIVER, "connect_args": connect_args, "hide_parameters": True}
+    writer = sa.create_engine(url, pool_size=1, max_overflow=0, **options)
+    reader = sa.create_engine(url, **options)
+    sa.event.listen(writer, "connect", prepare_writer)
     sa.event.listen(writer, "begin", _begin_immediate)
-    sa.event.listen(reader, "connect", _prepare_reader)
+    sa.event.listen(reader, "connect", prepare_reader)
+    if journal_mode() != "wal":
+        writer.connect().close()  # a file in WAL, of a better SQLite, changes back only before a reader has it open
     return Ledger(writer, reader)
 
 
@@ -172,35 +176,6 @@ def _postgresql(url: sa.URL) -> Ledger:
     # pool_pre_ping: connections that died in a restart of the database are replaced, not handed out.
     writer = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True)
     return Ledger(writer, writer.execution_options(postgresql_readonly=True))
-
-
-def _prepare_writer(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, so that DDL is transactional too
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-    wanted = journal_mode()
-    if _set_journal(connection, wanted) != wanted:
-        msg = f"the SQLite journal cannot be set to {wanted}; stop every other program that has the ledger open"
-        raise LedgerError(msg)
-
-
-def _set_journal(connection: sqlite3.Connection, wanted: str) -> str:
-    """Set the journal; a change from or to WAL answers "locked" at once, without the busy timeout, so wait here."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
-    while True:
-        try:
-            return str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-
-
-def _prepare_reader(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:
-    # Not opened with mode=ro: after a crash the first connection, even a reader's, must roll the journal back. And no
-    # BEGIN: with a rollback journal a reader's transaction would keep the next writer from committing.
-    connection.isolation_level = None
-    connection.execute("PRAGMA query_only = ON")
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
@@ -212,12 +187,12 @@ def _translated() -> Iterator[None]:
     """Say `LedgerUnavailable` for what passes by itself or by an administrator: down, locked, disk full."""
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, sqlite3.OperationalError) as error:
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, DRIVER.OperationalError) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         msg = f"ledger: {type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
         raise LedgerUnavailable(msg) from error
     except sa.exc.DatabaseError as error:
-        if isinstance(error.orig, sqlite3.DatabaseError) and "not a database" in str(error.orig):
+        if isinstance(error.orig, DRIVER.DatabaseError) and "not a database" in str(error.orig):
             msg = "the ledger file is no SQLite database; move it away or correct storage.data_dir"
             raise LedgerError(msg) from error
         raise

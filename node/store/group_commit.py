@@ -73,7 +73,8 @@ class _Job:
         self.work = work
         self.done = False
         self.value: Any = None
-        self.error: Exception | None = None
+        self.error: Exception | None = LedgerUnavailable("ledger: the transaction came to no end")
+        """Until `end`: whoever is not told that its work is committed must never take it for committed."""
 
     def end(self, value: Any = None, *, error: Exception | None = None) -> None:
         self.value, self.error, self.done = value, error, True

@@ -24,3 +24,12 @@ def installation_identity(c: Connection) -> tuple[uuid.UUID, str]:
     c.execute(insert(c, installation).values(fresh).on_conflict_do_nothing(index_elements=["id"]))
     row = c.execute(sa.select(installation)).one()
     return uuid.UUID(row.namespace), row.serial
+
+
+def put_in_force(c: Connection, codes: str) -> bool:
+    """Note the clinical code table that is used from now on, empty for none; whether it was another one before.
+
+    Call `installation_identity` first.
+    """
+    other = sa.update(installation).where(installation.c.codes_in_force != codes).values(codes_in_force=codes)
+    return c.execute(other).rowcount == 1

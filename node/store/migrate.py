@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 from alembic import command
@@ -23,8 +24,19 @@ from node.store.errors import LedgerError
 if TYPE_CHECKING:
     from node.store.engine import Connection
 
-_LOCK_KEY = 0x05_7E0_4
-"""Key of PostgreSQL's advisory lock; any constant that no other program uses in this database."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A series of revisions and where a database notes how far it has come."""
+
+    folder: str
+    version_table: str
+    lock_key: int
+    """Key of PostgreSQL's advisory lock; any constant that no other program uses in this database."""
+
+
+LEDGER: Final = Chain(folder="migrations", version_table="alembic_version", lock_key=0x05_7E0_4)
+INBOX: Final = Chain(folder="inbox_migrations", version_table="inbox_version", lock_key=0x05_7E0_5)
 
 
 def migrate(
@@ -32,6 +44,7 @@ def migrate(
     read: Callable[[], AbstractContextManager[Connection]],
     *,
     name: str,
+    chain: Chain = LEDGER,
 ) -> None:
     """Bring the database behind `begin` and `read` to the newest revision; `name` stands in the error message.
 
@@ -39,31 +52,36 @@ def migrate(
         LedgerError: the database was written by a newer version.
 
     """
-    scripts = ScriptDirectory.from_config(_config())
     with read() as c:
-        if _is_current(c, scripts, name):
+        if is_current(c, name=name, chain=chain):
             return
     with begin() as c:
         if c.dialect.name == "postgresql":
-            c.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
-        if not _is_current(c, scripts, name):
-            config = _config()
-            config.attributes["connection"] = c
-            command.upgrade(config, "head")
+            c.execute(sa.select(sa.func.pg_advisory_xact_lock(chain.lock_key)))
+        if not is_current(c, name=name, chain=chain):
+            upgrade(c, chain)
 
 
-def _config() -> Config:
+def upgrade(c: Connection, chain: Chain, revision: str = "head") -> None:
+    """Run the revisions of `chain` up to `revision` in the transaction of `c`."""
+    config = _config(chain)
+    config.attributes["connection"] = c
+    command.upgrade(config, revision)
+
+
+def _config(chain: Chain = LEDGER) -> Config:
     """Alembic's configuration; the revisions lie in the package, so they come along in a wheel."""
     config = Config()
-    folder = str(Path(__file__).parent / "migrations")
+    folder = str(Path(__file__).parent / chain.folder)
     config.set_main_option("script_location", folder.replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
 
-def _is_current(c: Connection, scripts: ScriptDirectory, name: str) -> bool:
-    """Whether the database stands at the newest revision."""
-    present = MigrationContext.configure(c).get_current_heads()
+def is_current(c: Connection, *, name: str, chain: Chain = LEDGER) -> bool:
+    """Whether the database stands at the newest revision. LedgerError: it was written by a newer version."""
+    scripts = ScriptDirectory.from_config(_config(chain))
+    present = MigrationContext.configure(c, opts={"version_table": chain.version_table}).get_current_heads()
     known = {script.revision for script in scripts.walk_revisions()}
     if unknown := set(present) - known:
         msg = (

@@ -5,6 +5,10 @@ Ask with RETURNING whether a row was added, never with `rowcount`: psycopg answe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -13,4 +17,22 @@ from node.store.engine import Connection
 
 def insert(c: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Give an INSERT into `table` that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
-    return postgresql.insert(table) if c.dialect.name == "postgresql" else sqlite.insert(table)
+    return _insert(c.dialect.name, table)
+
+
+def add_new(c: Connection, table: sa.Table, key: tuple[str, ...], row: Mapping[str, Any]) -> int | None:
+    """Insert `row` into a table with an `id`, and return it; None where a row with the same `key` columns exists.
+
+    For the hot path: the statement is built once, which costs four times as much as to run it.
+    """
+    added: int | None = c.execute(_add_new(c.dialect.name, table, key), row).scalar_one_or_none()
+    return added
+
+
+def _insert(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+@cache
+def _add_new(dialect: str, table: sa.Table, key: tuple[str, ...]) -> Any:
+    return _insert(dialect, table).on_conflict_do_nothing(index_elements=key).returning(table.c.id)

@@ -6,15 +6,18 @@ import hashlib
 import os
 import platform
 import shutil
-import sqlite3
 import ssl
 import subprocess
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
+from blake3 import blake3
+
+from node.store.sqlite import DRIVER, journal_mode
 
 
 def machine(folder: Path) -> dict[str, Any]:
@@ -35,20 +38,21 @@ def machine(folder: Path) -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "openssl": ssl.OPENSSL_VERSION,
-        "sqlite": sqlite3.sqlite_version,
-        "sha256_ms_per_10_mb": round(_sha256_ms(), 1),
-        "packages": {name: version(name) for name in ("pynetdicom", "pydicom", "sqlalchemy")},
+        "sqlite": DRIVER.sqlite_version,
+        "journal": journal_mode(),
+        "digest_ms_per_10_mb": {"sha256": _digest_ms(hashlib.sha256), "blake3": _digest_ms(blake3)},
+        "packages": {name: version(name) for name in ("pynetdicom", "pydicom", "sqlalchemy", "blake3")},
         "peers": {"dcmtk": _output("storescp", "--version"), "orthanc": _output("/usr/sbin/Orthanc", "--version")},
         "commit": _output("git", "rev-parse", "HEAD"),
     }
 
 
-def _sha256_ms() -> float:
+def _digest_ms(algorithm: Callable[[bytes], object]) -> float:
     data = bytes(10_240_000)
     began = time.process_time()
     for _ in range(3):
-        hashlib.sha256(data)
-    return (time.process_time() - began) / 3 * 1000
+        algorithm(data)
+    return round((time.process_time() - began) / 3 * 1000, 1)
 
 
 def _output(*command: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dicom_io import part
 from node.cli import main
 
 
@@ -14,5 +15,6 @@ def _unsynced(connection: Any, *_: object) -> None:
 
 if __name__ == "__main__":
     os.fsync = lambda _descriptor: None
+    part.begin_writeback = lambda *_: None
     sa.event.listen(sa.pool.Pool, "checkout", _unsynced)
     main()

@@ -1,19 +1,20 @@
 """What the senders were told, against the ledger, the spool and the archive, after everything came to rest.
 
-Read with plain sqlite3, hashlib and pydicom, not with the node's own store: the audit must not believe the audited.
+Read with plain SQL, hashlib and pydicom, not with the node's own store: the audit must not believe the audited.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from blake3 import blake3
 from chaos.films import Film, dataset_of
+from chaos.ledger_file import Row, looking_into
 from chaos.wire import DX
 from pydicom import dcmread
 
@@ -45,8 +46,8 @@ class Findings:
 def audit(node: Path, archive: Path, logs: list[Path], sent: Mapping[str, Film], told: set[str]) -> Findings:
     """Compare. `node` is `storage.data_dir` of a node that was started once more and stopped; `told` are UIDs."""
     found = Findings()
-    with closing(sqlite3.connect(f"file:{node / 'ledger.db'}?mode=ro", uri=True)) as ledger:
-        ledger.row_factory = sqlite3.Row
+    with looking_into(node) as ledger:
+        ledger.row_factory = Row
         found.note("integrity", [row[0] for row in ledger.execute("PRAGMA integrity_check") if row[0] != "ok"])
         cases = {row["sop_instance_uid"]: row for row in ledger.execute("SELECT * FROM screening_case")}
         _spool_against_ledger(found, node / "spool", ledger, cases, sent, told)
@@ -59,8 +60,8 @@ def audit(node: Path, archive: Path, logs: list[Path], sent: Mapping[str, Film],
 def _spool_against_ledger(
     found: Findings,
     spool: Path,
-    ledger: sqlite3.Connection,
-    cases: Mapping[str, sqlite3.Row],
+    ledger: Any,
+    cases: Mapping[str, Row],
     sent: Mapping[str, Film],
     told: set[str],
 ) -> None:
@@ -73,7 +74,7 @@ def _spool_against_ledger(
         content = file.read_bytes()
         if hashlib.sha256(dataset_of(content)).hexdigest() != sent[uid].dataset_sha256:
             lost.append(f"{uid}: other bytes")
-        if hashlib.sha256(content).hexdigest() != cases[uid]["sha256"]:
+        if f"blake3:{blake3(content).hexdigest()}" != cases[uid]["digest"]:
             changed.append(uid)
     found.note("lost", lost)
     found.note("digest_differs", changed)
@@ -87,7 +88,7 @@ def _spool_against_ledger(
     found.counted |= {"acknowledged": len(told), "cases": len(cases), "files": len(files)}
 
 
-def _cases(found: Findings, ledger: sqlite3.Connection, cases: Mapping[str, sqlite3.Row]) -> None:
+def _cases(found: Findings, ledger: Any, cases: Mapping[str, Row]) -> None:
     states = Counter(row["state"] for row in cases.values())
     found.counted |= {f"case_{state.lower()}": number for state, number in sorted(states.items())}
     found.note("not_ended", [f"{uid} {row['state']}" for uid, row in cases.items() if row["state"] not in ENDED])
@@ -103,9 +104,7 @@ def _cases(found: Findings, ledger: sqlite3.Connection, cases: Mapping[str, sqli
     found.note("received_twice", [str(row[0]) for row in received])
 
 
-def _archive_against_ledger(
-    found: Findings, archive: Path, ledger: sqlite3.Connection, cases: Mapping[str, sqlite3.Row]
-) -> None:
+def _archive_against_ledger(found: Findings, archive: Path, ledger: Any, cases: Mapping[str, Row]) -> None:
     frozen = {row["sop_instance_uid"]: row for row in ledger.execute("SELECT * FROM outbox_object")}
     at_archive: dict[str, set[str]] = {}
     copies = 0

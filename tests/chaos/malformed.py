@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import sqlite3
 import statistics
 import sys
 import tempfile
@@ -20,12 +19,12 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos import films, vitals, wire
 from chaos.attacks import Attack, End, attack
+from chaos.ledger_file import looking_into
 from chaos.read_path import read_all
 
 from node.demo.node_process import NodeProcess, free_port
@@ -257,7 +256,7 @@ def _stored(tally: Tally, node: Path, seed: int) -> None:
     """Good images byte for byte, nothing half, nothing outside, the ledger sound."""
     for path in node.parent.rglob("*.part"):
         tally.wrong.append(f"{path.name} remained")
-    with closing(sqlite3.connect(f"file:{node / 'ledger.db'}?mode=ro", uri=True)) as ledger:
+    with looking_into(node) as ledger:
         if ledger.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
             tally.wrong.append("the ledger is damaged")
         rows = dict(ledger.execute("SELECT spool_file, sop_instance_uid FROM screening_case").fetchall())

@@ -16,6 +16,7 @@ from support.dicom_objects import encode, film, radiograph_dataset
 
 _MOST_CHANGES = 8
 _LONG_FORM = (b"OB", b"OW", b"UT", b"UN", b"SQ", b"UC")
+_CHARSET_SHARE: Final = 0.15
 _HOSTILE_LENGTHS = (0, 1, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF, 0x80000000)
 _PLACEHOLDER = films.uid_of(0, 0, 0)
 
@@ -130,7 +131,6 @@ def _impossible_values(rng: random.Random, instance: str) -> bytes:
         "PixelRepresentation": 7,
         "SamplesPerPixel": rng.choice((0, 3, 65535)),
         "PhotometricInterpretation": rng.choice(("", "PALETTE COLOR", "YBR_FULL_422", "NONSENSE")),
-        "SpecificCharacterSet": rng.choice(("ISO 2022 IR 87\\ISO 2022 IR 149", "NONSENSE", "\\\\\\")),
         "PatientBirthDate": "99999999",
         "PatientAge": "9999",
         "StudyDate": "00000000",
@@ -146,7 +146,16 @@ def _impossible_values(rng: random.Random, instance: str) -> bytes:
     data = radiograph_dataset(film(16, 12), SOPInstanceUID=instance)
     for keyword in chosen:
         _set_raw(data, keyword, values[keyword])
-    return films.dataset_of(encode(data))
+    encoded = films.dataset_of(encode(data))
+    charset = rng.choice((b"ISO 2022 IR 87\\ISO 2022 IR 149", b"NONSENSE", b"\\\\\\"))
+    return _with_charset(encoded, charset) if rng.random() < _CHARSET_SHARE else encoded
+
+
+def _with_charset(data: bytes, charset: bytes) -> bytes:
+    """Give an encoded dataset another (0008,0005): written by pydicom, it would have to encode the names by it."""
+    at = data.index(b"\x08\x00\x05\x00CS")
+    end = at + 8 + int.from_bytes(data[at + 6 : at + 8], "little")
+    return data[:at] + _short(0x0008, 0x0005, b"CS", charset + b" " * (len(charset) % 2)) + data[end:]
 
 
 def _set_raw(data: object, keyword: str, value: object) -> None:

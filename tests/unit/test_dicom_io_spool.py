@@ -1,20 +1,21 @@
 """The spool: durable, idempotent, and empty-handed after every failure."""
 
 import errno
-import hashlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread, uid
 from support.dicom_objects import encode, film, radiograph_dataset
 
 from dicom_io.errors import HeaderInvalid, SpoolFull
-from dicom_io.spool import Spool, Spooled, is_uid
+from dicom_io.spool import Spool, Spooled
+from dicom_io.uid_grammar import is_uid
 
 
 def dataset_bytes() -> bytes:
@@ -41,7 +42,7 @@ def test_a_stored_file_is_part_10_with_the_dataset_byte_for_byte(tmp_path: Path)
     content = spool.path(spooled.file).read_bytes()
     assert content.endswith(received)
     assert content[128:132] == b"DICM"
-    assert (spooled.sha256, spooled.size) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert (spooled.digest, spooled.size) == (f"blake3:{blake3(content).hexdigest()}", len(content))
     read = dcmread(spool.path(spooled.file))
     assert read.file_meta.TransferSyntaxUID == uid.ExplicitVRLittleEndian
     assert read.PixelData == film().tobytes()
@@ -72,8 +73,40 @@ def test_an_accepted_uid_is_harmless_as_a_file_name(text: str) -> None:
         assert ".." not in text
 
 
+def test_every_folder_is_durable_before_the_first_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread meets a folder of another one that is not durable yet."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    spool = Spool(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{n:02x}" for n in range(256)} | {"quarantine"}
+    assert synced == [tmp_path.stat().st_ino]
+    spool.path("ab").rmdir()
+    Spool(tmp_path)
+    assert spool.path("ab").is_dir()
+    assert synced == [tmp_path.stat().st_ino] * 2
+
+
+def test_a_spool_on_a_full_disk_opens_and_makes_a_folder_when_there_is_room(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "mkdir", _no_room_for_folders)
+        spool = Spool(tmp_path)
+        with pytest.raises(SpoolFull):
+            store(spool, b"x")
+    assert list(tmp_path.iterdir()) == []
+    assert spool.path(store(spool, b"x").file).is_file()
+
+
+_mkdir = Path.mkdir
+
+
+def _no_room_for_folders(path: Path, *, parents: bool = False, exist_ok: bool = False) -> None:
+    if not path.is_dir():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    _mkdir(path, parents=parents, exist_ok=exist_ok)
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-@pytest.mark.parametrize("step", ["fsync", "mkdir"])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_full_disk_is_spool_full_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, step: str
 ) -> None:
@@ -82,7 +115,7 @@ def test_a_full_disk_is_spool_full_and_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(*((os, "fsync", full) if step == "fsync" else (Path, "mkdir", full)))
+    monkeypatch.setattr(*((os, "fsync", full) if step == "fsync" else (Path, "replace", full)))
     with pytest.raises(SpoolFull):
         store(spool, b"x")
     assert files(tmp_path) == []
@@ -133,12 +166,11 @@ def test_sweep_and_orphans(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_no_file_under_a_final_name(tmp_path: Path) -> None:
     program = (
         "import os, sys; from pathlib import Path; from dicom_io.spool import Spool\n"
-        "os.fsync = lambda fd: os.kill(os.getpid(), 9)\n"
-        "Spool(Path(sys.argv[1])).store(sop_class_uid='1.2', sop_instance_uid='1.3', "
+        "spool = Spool(Path(sys.argv[1])); os.fsync = lambda fd: os.kill(os.getpid(), 9)\n"
+        "spool.store(sop_class_uid='1.2', sop_instance_uid='1.3', "
         "transfer_syntax_uid='1.4', dataset=b'x')"
     )
     spool = Spool(tmp_path)
-    (tmp_path / "ab").mkdir()
     assert subprocess.run([sys.executable, "-c", program, tmp_path], check=False).returncode == -9
     assert list(spool.orphans([])) == []
     assert spool.sweep() <= 1

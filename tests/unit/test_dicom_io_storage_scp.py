@@ -1,6 +1,5 @@
 """The Storage SCP on the wire: pynetdicom and DCMTK as senders, over loopback."""
 
-import hashlib
 import shutil
 import socket
 import struct
@@ -22,6 +21,7 @@ from support.dicom_objects import encode, radiograph_dataset
 
 from config.settings import Peer, Reception
 from dicom_io.admission import Rejection, judge
+from dicom_io.content_digest import digest_of
 from dicom_io.errors import HeaderInvalid
 from dicom_io.offer import storage_classes
 from dicom_io.received import StoredInstance, adopt
@@ -88,10 +88,10 @@ def test_stored_before_success_and_reported_once(tmp_path: Path) -> None:
         assert send(scp, part10) == 0
         assert send(scp, part10) == 0
     first, second = seen
-    assert (first.spool_file, first.sha256) == (second.spool_file, second.sha256)
+    assert (first.spool_file, first.digest) == (second.spool_file, second.digest)
     assert (first.calling_ae, first.peer_address) == ("MODALITY", "127.0.0.1")
     content = (tmp_path / first.spool_file).read_bytes()
-    assert hashlib.sha256(content).hexdigest() == first.sha256
+    assert digest_of(content) == first.digest
     received, sent = dcmread(BytesIO(content)), dcmread(BytesIO(part10))
     assert received == sent
     assert first.reference.sop_instance_uid == sent.SOPInstanceUID
@@ -335,7 +335,7 @@ def test_orphans_are_adopted_and_damage_is_noticed(tmp_path: Path) -> None:
         assert send(scp, encode(radiograph_dataset())) == 0
     (orphan,) = spool.orphans([])
     adopted = adopt(spool, orphan)
-    assert (adopted.reference, adopted.sha256, adopted.spool_file) == (seen[0].reference, seen[0].sha256, orphan)
+    assert (adopted.reference, adopted.digest, adopted.spool_file) == (seen[0].reference, seen[0].digest, orphan)
     spool.path(orphan).write_bytes(spool.path(orphan).read_bytes()[:-1])
     with pytest.raises(HeaderInvalid):
         adopt(spool, orphan)

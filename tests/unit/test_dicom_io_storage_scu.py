@@ -13,7 +13,7 @@ from pynetdicom.events import Event
 from support.dicom_objects import encode, radiograph_dataset
 
 from config.settings import Delivery, Destination
-from dicom_io.errors import PeerRefused, PeerUnavailable
+from dicom_io.errors import PeerFault, PeerRefused, PeerUnavailable
 from dicom_io.storage_scu import OutgoingObject, send
 
 SETTINGS = Delivery(acse_timeout=2.0, dimse_timeout=2.0)
@@ -78,6 +78,17 @@ def test_stored_also_with_a_warning(status: int) -> None:
 def test_out_of_resources_is_tried_again(status: int) -> None:
     with archive(lambda _: status) as pacs, pytest.raises(PeerUnavailable, match=f"{status:04X}"):
         send(REPORT, pacs, SETTINGS)
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA900])
+def test_a_page_without_its_sr_is_a_part_of_the_report(status: int) -> None:
+    """4.1: companions first, SR last; what was stored before the fault is at the archive all the same."""
+    with archive(lambda event: 0 if event.request.AffectedSOPClassUID == PAGE else status) as pacs:
+        with pytest.raises(PeerFault) as after_the_page:
+            send(REPORT, pacs, SETTINGS)
+        with pytest.raises(PeerFault) as at_once:
+            send(REPORT[1:], pacs, SETTINGS)
+    assert (after_the_page.value.partly, at_once.value.partly) == (True, False)
 
 
 @pytest.mark.parametrize("status", [0xA900, 0xC000, 0xC123, 0x0117, 0x0122, 0x0124])
@@ -162,8 +173,9 @@ def test_an_abort_in_the_middle_and_a_silent_archive() -> None:
         event.assoc.abort()
         return 0
 
-    with archive(abort) as pacs, pytest.raises(PeerUnavailable):
+    with archive(abort) as pacs, pytest.raises(PeerUnavailable) as unanswered:
         send(REPORT, pacs, SETTINGS)
+    assert unanswered.value.partly
 
     def sleep(_: Event) -> int:
         time.sleep(1.0)

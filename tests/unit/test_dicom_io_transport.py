@@ -1,7 +1,6 @@
 """The receive path on the wire: byte equality, limits, deadlines, and no cost for connections that say nothing."""
 
 import contextlib
-import hashlib
 import itertools
 import os
 import resource
@@ -38,6 +37,7 @@ from support.raw_dicom import (
 from support.reception import SERVER_THREADS, await_true, serving
 
 from dicom_io import transport_check
+from dicom_io.content_digest import digest_of
 from dicom_io.part import Part
 from dicom_io.received import StoredInstance
 from dicom_io.spool import Spool, part10_head
@@ -77,7 +77,7 @@ def expect_stored(scp, instance: str, sent: bytes) -> None:
     assert last.reference.sop_instance_uid == instance
     content = (directory / last.spool_file).read_bytes()
     assert content == part10_head(DX, instance, EXPLICIT) + sent
-    assert hashlib.sha256(content).hexdigest() == last.sha256
+    assert digest_of(content) == last.digest
 
 
 @pytest.mark.parametrize("limit", [4096, 16382, 131_072, WIDE])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from pydicom import uid
 from pydicom.dataset import Dataset
 from support.dicom_objects import encode, radiograph_dataset
@@ -16,7 +19,8 @@ from support.hospital import await_true
 from support.node_parts import TAKEN, pipeline, receive
 
 from config.settings import Delivery, Destination, Settings, parse
-from dicom_io.header import instance_reference
+from dicom_io.content_digest import is_intact
+from dicom_io.header import instance_reference, patient_ids
 from dicom_io.received import StoredInstance
 from dicom_io.spool import Spool
 from dicom_io.storage_scu import OutgoingObject, send
@@ -29,7 +33,8 @@ from node.errors import FailureCode
 from node.listener import Listener
 from node.registrar import Registrar
 from node.store import cases, duplicates, jobs, outbox
-from node.store.engine import Ledger
+from node.store.engine import Ledger, open_ledger
+from node.store.schema import screening_case
 from node.tasks import ADVANCE, INFER_LANE
 from node.worker import CaseWorker
 
@@ -52,10 +57,11 @@ def take(registrar: Registrar, dataset: Dataset) -> StoredInstance:
         stored = StoredInstance(
             reference=instance_reference(dataset),
             spool_file=spooled.file,
-            sha256=spooled.sha256,
+            digest=spooled.digest,
             calling_ae="MODALITY",
             peer_address="127.0.0.1",
             received_at=TAKEN,
+            patient_ids=patient_ids(dataset),
         )
         registrar.record(stored)
     return stored
@@ -96,8 +102,8 @@ def test_the_same_bytes_are_counted_and_other_bytes_are_kept(ledger: Ledger, tmp
         found = duplicates.listed(c, case_id=1)
         assert cases.spool_files(c) == {first.spool_file, other.spool_file}
         assert jobs.count_by_state(c) == {(INFER_LANE, "todo"): 1}
-    assert case.source.sha256 == first.sha256
-    assert {(d.differs, d.copies, d.sha256) for d in found} == {(False, 1, first.sha256), (True, 2, other.sha256)}
+    assert case.source.digest == first.digest
+    assert {(d.differs, d.copies, d.digest) for d in found} == {(False, 1, first.digest), (True, 2, other.digest)}
     for stored in (first, other):
         assert desk.spool.path(stored.spool_file).is_file()
     receipts = [line["receipt"] for line in audited(tmp_path / "audit")]
@@ -140,7 +146,7 @@ def test_own_results_end_as_own_and_foreign_ones_as_not_applicable(
         own = radiograph_dataset(number=number, ManufacturerModelName="Osteon", **change)
         foreign = radiograph_dataset(number=number + 50, **change)
         for dataset, expected in ((own, Reason.OWN_RESULT), (foreign, Reason.MODALITY)):
-            ended = steps.match(receive(ledger, steps.spool, dataset)).case
+            ended = steps.advance(receive(ledger, steps.spool, dataset)).case
             assert isinstance(ended, NotApplicable), kind
             assert ended.reasons[0] is expected, kind
 
@@ -153,7 +159,7 @@ def test_an_own_result_that_the_archive_changed_is_known_by_its_uid(ledger: Ledg
     page = OutgoingPage(str(coerced.SOPInstanceUID))
     with ledger.begin() as c:
         outbox.freeze_once(c, source.case_id, 1, [page])
-    ended = steps.match(receive(ledger, steps.spool, coerced)).case
+    ended = steps.advance(receive(ledger, steps.spool, coerced)).case
     assert isinstance(ended, NotApplicable)
     assert ended.reasons == (Reason.OWN_RESULT,)
 
@@ -169,7 +175,7 @@ class OutgoingPage:
 def test_a_scanned_film_is_screened_only_where_it_is_wanted(ledger: Ledger, tmp_path: Path, *, accept: bool) -> None:
     steps = pipeline(ledger, tmp_path, at=LATE, reception={"accept_secondary_capture": accept})
     film = radiograph_dataset(sop_class=uid.SecondaryCaptureImageStorage, Modality="OT", ConversionType="DF")
-    ended = steps.match(receive(ledger, steps.spool, film)).case
+    ended = steps.advance(receive(ledger, steps.spool, film)).case
     assert isinstance(ended, NotApplicable) is not accept
 
 
@@ -204,3 +210,69 @@ def test_other_content_is_answered_with_success_and_shown(tmp_path: Path, capsys
     ]
     show_case(settings, 1, as_json=True)
     assert isinstance(json.loads(capsys.readouterr().out)["received_again"][1]["file"], str)
+
+
+def of_an_older_version(ledger: Ledger, desk: Registrar, stored: StoredInstance) -> str:
+    """Rewrite a case as a version with SHA-256 would have left it; its file's old name."""
+    content = desk.spool.path(stored.spool_file).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    old = f"{digest[:2]}/{stored.reference.sop_instance_uid}-{digest[:16]}.dcm"
+    desk.spool.rename(stored.spool_file, old)
+    with ledger.begin() as c:
+        case = cases.by_uid(c, stored.reference.sop_instance_uid)
+        source = dataclasses.replace(case.source, digest=f"sha256:{digest}", spool_file=old)
+        cases.save(c, dataclasses.replace(case, source=source))
+        c.execute(sa.update(screening_case).values(digest=f"sha256:{digest}", spool_file=old))
+    return old
+
+
+def test_an_image_of_an_older_version_is_known_again_by_its_own_digest(ledger: Ledger, tmp_path: Path) -> None:
+    desk, film = registrar(ledger, tmp_path), radiograph_dataset(number=1)
+    stored = take(desk, film)
+    old = of_an_older_version(ledger, desk, stored)
+    take(desk, film)
+    with ledger.read() as c:
+        assert [(d.differs, d.copies) for d in duplicates.listed(c)] == [(False, 1)]
+        assert cases.spool_files(c) == {old}
+    assert list(desk.spool.orphans([])) == [old]
+    film.PatientID = "another patient"
+    other = take(desk, film)
+    with ledger.read() as c:
+        (kept,) = duplicates.listed(c, differing=True)
+    assert (kept.spool_file, kept.digest[:7]) == (other.spool_file, "sha256:")
+    assert is_intact(desk.spool.path(other.spool_file), kept.digest)
+
+
+def test_a_file_of_an_older_version_that_was_gone_is_back_under_its_own_name(ledger: Ledger, tmp_path: Path) -> None:
+    desk, film = registrar(ledger, tmp_path), radiograph_dataset(number=1)
+    old = of_an_older_version(ledger, desk, take(desk, film))
+    desk.spool.remove(old)
+    take(desk, film)
+    with ledger.read() as c:
+        case = cases.load(c, 1)
+    assert case.source.spool_file == old
+    assert is_intact(desk.spool.path(old), case.source.digest)
+
+
+def test_an_orphan_that_cannot_be_read_keeps_no_other_from_being_adopted(ledger: Ledger, tmp_path: Path) -> None:
+    desk = registrar(ledger, tmp_path)
+    take(desk, radiograph_dataset(number=1))
+    desk.spool.path("00").mkdir(exist_ok=True)
+    desk.spool.path("00/1.2.3-0000000000000000.dcm").mkdir()  # reading it is an OSError, as on a bad sector
+    fresh = registrar(open_ledger(tmp_path / "other.db"), tmp_path)
+    assert fresh.adopt_orphans() == 1
+    fresh.ledger.close()
+
+
+def test_an_orphan_of_an_older_version_is_adopted_by_its_own_digest(ledger: Ledger, tmp_path: Path) -> None:
+    desk, film = registrar(ledger, tmp_path), radiograph_dataset(number=1)
+    stored = take(desk, film)
+    content = desk.spool.path(stored.spool_file).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    old = f"{digest[:2]}/{stored.reference.sop_instance_uid}-{digest[:16]}.dcm"
+    desk.spool.rename(stored.spool_file, old)
+    fresh = registrar(open_ledger(tmp_path / "other.db"), tmp_path)
+    assert fresh.adopt_orphans() == 1
+    with fresh.ledger.read() as c:
+        assert cases.load(c, 1).source.digest == f"sha256:{digest}"
+    fresh.ledger.close()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import datetime as dt
 import sqlite3
 import subprocess
 import sys
@@ -10,16 +9,15 @@ from subprocess import PIPE
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from support.postgres import Cluster
 
-from node.store import clinical_schema, commitments, jobs, reception_schema, schema
-from node.store.engine import Connection, Ledger, journal_mode, open_ledger
+from node.store import clinical_schema, jobs, reception_schema, schema
+from node.store.engine import Connection, Ledger, open_ledger
 from node.store.errors import LedgerError, LedgerUnavailable
 from node.store.metadata import metadata
-from node.store.migrate import _config
+from node.store.sqlite import journal_mode
 
 OPEN_IT = """
 import sys
@@ -40,20 +38,6 @@ def sqlite_ledger(tmp_path: Path):
 def enqueue_and_break(c: Connection) -> None:
     jobs.enqueue(c, "advance", "1", lane="infer")
     raise ZeroDivisionError
-
-
-@pytest.mark.parametrize(
-    ("version", "mode"),
-    [
-        ((3, 40, 1), "truncate"),
-        ((3, 51, 2), "truncate"),
-        ((3, 51, 3), "wal"),
-        ((3, 52, 0), "wal"),
-        ((4, 0, 0), "wal"),
-    ],
-)
-def test_wal_is_refused_below_the_fix_of_the_wal_reset_bug(version, mode):
-    assert journal_mode(version) == mode
 
 
 def test_sqlite_writer_is_durable_and_keeps_foreign_keys(sqlite_ledger: Ledger):
@@ -201,27 +185,6 @@ def test_a_full_disk_is_unavailable_and_passes(sqlite_ledger: Ledger):
         assert jobs.enqueue(c, "advance", "1", lane="infer", payload={"x": "y" * 100_000})
 
 
-def test_after_a_crash_in_a_commit_a_reader_may_come_first(tmp_path: Path):
-    """A hot journal must be rolled back by whoever opens the file, also by a connection that may not write."""
-    path = tmp_path / "ledger.db"
-    open_ledger(path).close()
-    crash = (
-        "import os, sqlite3, sys\n"
-        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-        "c.execute('PRAGMA journal_mode=TRUNCATE'); c.execute('PRAGMA cache_size=1'); c.execute('BEGIN IMMEDIATE')\n"
-        "insert = \"INSERT INTO task(lane, kind, key, due_at, created_at, updated_at) VALUES('l', 'k', ?, 0, 0, 0)\"\n"
-        "[c.execute(insert, (str(n) * 50,)) for n in range(2000)]\n"
-        "os._exit(9)\n"
-    )
-    subprocess.run([sys.executable, "-c", crash, str(path)], check=False)
-    assert Path(f"{path}-journal").stat().st_size > 0
-    opened = open_ledger(path)
-    with opened.read() as c:
-        assert jobs.count_by_state(c) == {}
-        assert c.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
-    opened.close()
-
-
 @pytest.mark.parametrize("where", ["mysql://h/d", "://", "sqlite://"])
 def test_a_database_that_cannot_hold_a_ledger_is_refused_in_words(where):
     with pytest.raises(LedgerError):
@@ -250,46 +213,3 @@ def test_a_restart_of_postgresql_is_survived(postgres_cluster: Cluster):
     with opened.read() as c:
         assert jobs.get(c, "advance", "1") is not None
     opened.close()
-
-
-def test_a_ledger_of_the_first_release_is_upgraded_with_its_rows(ledger_url: str):
-    """Made by revision 0001, in use; then this version opens it."""
-    url = ledger_url if "://" in ledger_url else f"sqlite:///{ledger_url}"
-    engine = sa.create_engine(url)
-    config = _config()
-    with engine.begin() as c:
-        config.attributes["connection"] = c
-        command.upgrade(config, "0001")
-        assert not sa.inspect(c).has_table("commitment_request")
-        jobs.enqueue(c, "advance", "1", lane="infer")
-        c.execute(sa.insert(schema.screening_case).values(OLD_CASE))
-        c.execute(sa.insert(schema.case_patient).values(case_id=1, patient_id="4711"))
-    engine.dispose()
-    opened = open_ledger(ledger_url)
-    with opened.begin() as c:
-        assert compare_metadata(MigrationContext.configure(c), metadata) == []
-        assert c.execute(sa.select(schema.screening_case.c.sop_instance_uid)).scalars().all() == ["1.2.3"]
-        assert jobs.get(c, "advance", "1") is not None
-        assert commitments.record(
-            c,
-            transaction_uid="1.2",
-            requestor_ae="CT",
-            address="::1",
-            items=(("1.2", "1.3"),),
-            at=OLD_CASE["updated_at"],
-        )
-    opened.close()
-
-
-OLD_CASE = {
-    "sop_instance_uid": "1.2.3",
-    "study_uid": "1.2.1",
-    "series_uid": "1.2.2",
-    "state": "Received",
-    "document": "[]",
-    "sha256": "0" * 64,
-    "spool_file": "00/1.2.3-0.dcm",
-    "calling_ae": "DX1",
-    "received_at": dt.datetime(2025, 1, 1, tzinfo=dt.UTC),
-    "updated_at": dt.datetime(2025, 1, 1, tzinfo=dt.UTC),
-}

@@ -68,6 +68,26 @@ def test_those_who_wait_share_a_commit_and_a_failing_one_spoils_no_other(ledger)
     assert {"a", "b"} < set(notes(ledger))
 
 
+def test_nobody_takes_work_for_committed_whose_group_ended_without_a_word(ledger):
+    first, go = threading.Event(), threading.Event()
+    group = GroupCommit(ledger.begin)
+
+    def end_of_thread(_: sa.Connection) -> None:
+        raise SystemExit
+
+    with ThreadPoolExecutor(3) as pool:
+        leader = pool.submit(group.run, lambda _: (first.set(), go.wait(10), None)[2])
+        first.wait(10)
+        rest = [pool.submit(group.run, work) for work in (insert("a"), end_of_thread)]
+        while len(group._waiting) < 2:
+            pass
+        go.set()
+        leader.result()
+        with pytest.raises((LedgerUnavailable, SystemExit)):
+            rest[0].result()
+    assert notes(ledger) == []
+
+
 def test_a_ledger_that_is_down_fails_the_whole_group_once(ledger):
     calls = []
 
