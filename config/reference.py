@@ -11,6 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from config.clinical import Issuer
+from config.csv_feed import CsvSource, CsvValue
+from config.hl7_feed import SendingApplication
 from config.settings import Destination, Peer, Settings
 
 _WIDTH = 118
@@ -19,6 +22,16 @@ Every setting of Osteon with its default. Copy what you change into your own fil
 Lines that start with `#:` are examples or settings without a default."""
 _EXAMPLES = {
     "reception.peers": Peer(ae_title="PACS", networks=("10.1.2.0/24",), issuer="HOSPITAL"),
+    "clinical.issuers": Issuer(namespace="HOSPITAL", universal_id="1.2.276.0.76.4.9", universal_id_type="ISO"),
+    "clinical.mllp.sending_applications": SendingApplication(application="HIS", facility="MAIN"),
+    "clinical.csv.sources": CsvSource(
+        name="ward",
+        files="ward_*.csv",
+        delimiter=";",
+        columns={"source_row_id": "No", "patient_id": "Patient", "birth_date": "Born", "observed_at": "Time"},
+        fixed={"sex": "", "issuer": "HOSPITAL", "status": "F"},
+        values=(CsvValue(column="Weight", code="29463-7", unit="kg"),),
+    ),
     "delivery.destinations": Destination(name="pacs", ae_title="PACS", host="10.1.2.3", port=104),
 }
 
@@ -57,6 +70,14 @@ def _example(item: BaseModel, path: str) -> list[str]:
 
 def _literal(value: object) -> str:
     """JSON's literals for strings, numbers, booleans and arrays of them are TOML's as well."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_literal(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_literal(item) for item in value) + "]"
+    if value is None:
+        return '""'
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError
 
 from config.clinical import Clinical
 from config.fields import AeTitle, Group, Network, Port, Seconds, TimeZone
+from config.tls import ServerTls
 
 
 class SettingsError(Exception):
@@ -40,9 +41,10 @@ class Storage(Group):
     """Where the node keeps what it must not lose. A local disk, never NFS or SMB: SQLite's locks do not hold there."""
 
     data_dir: Path = Path("osteon-data")
-    """Spool, ledger and installation identity; relative to the working directory."""
+    """Ledger, HL7 inbox, spool and audit trail; relative to the working directory."""
     database_url: str = ""
-    """SQLAlchemy URL of the ledger; empty means SQLite in `data_dir`. `postgresql+psycopg://...` for many hosts."""
+    """SQLAlchemy URL of ledger and inbox; empty means SQLite in `data_dir`. `postgresql+psycopg://...` for many hosts
+    (needs the `postgresql` extra)."""
 
 
 class Peer(Group):
@@ -59,19 +61,12 @@ class Peer(Group):
     """Assigning authority assumed for images of this sender that state none; it narrows a match, never proves one."""
 
 
-class ReceptionTls(Group):
+class ReceptionTls(ServerTls):
     """DICOM over TLS (PS3.15 B.12, BCP 195: TLS 1.2 with AEAD-ECDHE suites, and 1.3), on a port of its own."""
 
-    enabled: bool = False
-    """Listen for TLS as well; `reception.plain = false` leaves TLS alone."""
+    where: ClassVar[str] = "reception.tls"
     port: Port = 2762
-    """IANA port of dicom-tls; 0 takes a free one (tests)."""
-    certificate: Path | None = None
-    """PEM file with the node's certificate and its chain; read again when it changes."""
-    key: Path | None = None
-    """PEM file with the private key, without a passphrase, readable by the node only."""
-    client_ca: Path | None = None
-    """PEM file of the authorities whose client certificates are accepted; none means clients show none."""
+    """IANA port of dicom-tls; 0 takes a free one (tests). With `reception.plain = false` it is the only one."""
 
 
 class Reception(Group):
@@ -124,6 +119,10 @@ class Model(Group):
     """Folder of the model bundle; none means the demo bundle shipped with the package (simulated training)."""
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Worker processes, one thread each."""
+    image_timeout: Annotated[float, Field(ge=5, le=3600)] = 60.0
+    """Seconds one image may take a worker; then the process is ended, and after three such ends the case is failed."""
+    image_memory_mb: Annotated[int, Field(ge=256, le=1_000_000)] = 2048
+    """Megabytes a worker may allocate for its images beyond its loaded model; more is `IMAGE-LIMIT` (Linux)."""
     minimum_age: Annotated[float, Field(ge=50)] = 50.0
     """Years. A T-score diagnosis is valid for post-menopausal women and men from 50 (ISCD); it can be raised only."""
 

@@ -1,16 +1,21 @@
 """What was known about a patient at the image's time: window, eligibility and order, stated once.
 
-Standard library only. The clinical store (serving) and the frame code of training and evaluation ask this module;
-neither repeats the rule. A value from after the image, or one that the node could not know yet, never passes.
+Standard library only. The clinical store (serving) writes its SQL and `model.train.asof_frame` its frame operations
+from `ELIGIBILITY` and `ORDER`; neither repeats the rule. A value from after the image, or one that the node could not
+know yet, never passes.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+import enum
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
+EVER_DAYS: Final = 43_830.0
+"""Look-back of "ever before": 120 years."""
 DAY_ALLOWED = frozenset({"weight", "height"})
 """Variables whose date-only value may serve an image of the same day: body size does not follow from the image."""
 
@@ -53,6 +58,38 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
+class Bound(enum.Enum):
+    """A moment of the question that a candidate's time is held against."""
+
+    T0 = "t0"
+    OLDEST = "oldest"
+    """t0 less the look-back of the variable."""
+    KNOWN_AT = "known_at"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """`holds(column, bound)`: the operator means the same to a datetime, an SQL column and a pandas series."""
+
+    column: str
+    holds: Callable[[Any, Any], Any]
+    bound: Bound
+    open_holds: bool = False
+    """Whether an open (empty) time fulfils it."""
+
+
+ELIGIBILITY = (
+    Condition(column="end_at", holds=operator.le, bound=Bound.T0),
+    Condition(column="end_at", holds=operator.ge, bound=Bound.OLDEST),
+    Condition(column="recorded_at", holds=operator.le, bound=Bound.KNOWN_AT),
+    Condition(column="superseded_at", holds=operator.gt, bound=Bound.KNOWN_AT, open_holds=True),
+)
+"""What a usable version must fulfil. The look-back is tested on the end, so that one sort key serves every reader."""
+
+ORDER = ("end_at", "start_at", "recorded_at", "id")
+"""Columns by which eligible versions of one variable are sorted; the last is the one to use."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """As of which moment: the image's time `t0`, the knowledge at `known_at`, and how old a value may be (days)."""
@@ -61,6 +98,30 @@ class Question:
     known_at: dt.datetime
     lookback_days: Mapping[str, float]
     """By variable; a variable without an entry is not asked for."""
+
+    def bound(self, bound: Bound, lookback_days: float) -> dt.datetime:
+        """The moment meant by `bound`."""
+        match bound:
+            case Bound.T0:
+                return self.t0
+            case Bound.KNOWN_AT:
+                return self.known_at
+            case Bound.OLDEST:
+                return self.t0 - dt.timedelta(days=lookback_days)
+
+
+def lookbacks(allowed: Mapping[str, float], site: Mapping[str, float], bundle: Mapping[str, float]) -> dict[str, float]:
+    """How old a value of each variable may be at the image's time, days.
+
+    Args:
+        allowed: every variable that may reach a model, with the look-back of the code table. What is not named here is
+            asked for by nobody, so that no DXA result, score or drug gets in by being forgotten in a filter.
+        site: of the settings; replaces the table's.
+        bundle: of the model bundle; may narrow what is left, never widen it.
+
+    """
+    days = {name: site.get(name, table) for name, table in allowed.items()}
+    return {name: min(limit, bundle.get(name, limit)) for name, limit in days.items()}
 
 
 def end_in_use(variable: str, start: dt.datetime, end: dt.datetime) -> dt.datetime:
@@ -74,20 +135,22 @@ def coarser_than_a_day(start: dt.datetime, end: dt.datetime) -> bool:
     return end - start > _LONGEST_DAY
 
 
+def precise_enough(start: dt.datetime, end: dt.datetime, lookback_days: float) -> bool:
+    """Whether the time of observation serves the variable: one coarser than a day only for "ever before"."""
+    return lookback_days >= EVER_DAYS or not coarser_than_a_day(start, end)
+
+
 def eligible(candidate: Candidate, question: Question) -> bool:
     """Whether `candidate` may serve: usable, ended by t0, not older than the look-back, known and not yet replaced."""
     lookback = question.lookback_days.get(candidate.variable)
     if lookback is None or not candidate.usable:
         return False
-    known = candidate.recorded_at <= question.known_at
-    replaced = candidate.superseded_at is not None and candidate.superseded_at <= question.known_at
-    oldest = question.t0 - dt.timedelta(days=lookback)
-    return known and not replaced and oldest <= candidate.end_at <= question.t0
+    return all(_holds(condition, candidate, question.bound(condition.bound, lookback)) for condition in ELIGIBILITY)
 
 
-def order(candidate: Candidate) -> tuple[dt.datetime, dt.datetime, dt.datetime, int]:
+def order(candidate: Candidate) -> tuple[Any, ...]:
     """Sort key among eligible versions of one variable: the greatest is the one to use."""
-    return (candidate.end_at, candidate.start_at, candidate.recorded_at, candidate.id)
+    return tuple(getattr(candidate, column) for column in ORDER)
 
 
 def latest(candidates: Iterable[C], question: Question) -> dict[str, C]:
@@ -100,3 +163,8 @@ def latest(candidates: Iterable[C], question: Question) -> dict[str, C]:
         if best is None or order(candidate) > order(best):
             chosen[candidate.variable] = candidate
     return chosen
+
+
+def _holds(condition: Condition, candidate: Candidate, bound: dt.datetime) -> bool:
+    moment = getattr(candidate, condition.column)
+    return condition.open_holds if moment is None else bool(condition.holds(moment, bound))

@@ -1,48 +1,50 @@
-"""The clinical feeds of a running node: MLLP to the inbox, inbox and drop folder to facts, waiting cases woken.
+"""The clinical feeds of a running node: MLLP to the inbox, inbox and drop folder to facts, cases told.
 
-An HL7 message is answered AA only after its bytes are committed to the inbox; what it says is worked out afterwards, in
-the order of receipt, by one task of the ledger that a crash merely repeats.
+An HL7 message is answered AA only after its bytes are committed to the inbox, which no other work of the node writes
+to; what it says is worked out afterwards, in the order of receipt (`inbox_consumer`).
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import shutil
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from zoneinfo import ZoneInfo
 
-import structlog
-
-from config.codes import shipped
+from config.code_file import code_table
 from config.settings import Settings, SettingsError
+from dicom_io.tls import TlsFiles
 from model.domain import Identifier
-from node import intake
-from node.feeds import csv_drop, inbox
-from node.feeds.csv_rows import REQUIRED_COLUMNS
-from node.feeds.hl7_messages import Rules
-from node.feeds.mllp import MllpServer, NotStored
-from node.store import case_patients, clinical, jobs
-from node.store.engine import Connection, Ledger
-from node.store.errors import LedgerUnavailable
-from node.store.jobs import Task
-from node.tasks import ADVANCE, FEED_LANE, PROCESS_FRAMES, advance_key
-
-QUEUE_KEY: Final = "inbox"
-"""Key of the one `PROCESS_FRAMES` task: there is one queue, worked off in order."""
-
-log = structlog.get_logger()
+from node.csv_feed import CsvFeed
+from node.csv_intake import LedgerSink
+from node.feed_book import FeedBook
+from node.feeds.csv_import import Importer
+from node.feeds.hl7_check import IsPrior
+from node.feeds.hl7_rules import Rules
+from node.feeds.inbox import default_issuer
+from node.feeds.mllp import MllpServer
+from node.frame_reception import FrameReception
+from node.inbox_consumer import InboxConsumer, Workplace
+from node.issuers import Issuers
+from node.store import clinical_persons
+from node.store.engine import Ledger
+from node.waking import Waking
 
 
 class ClinicalFeed:
-    """Both feeds of one listener. `wake` is called when the inbox holds a new message."""
+    """Both feeds of one listener."""
 
-    def __init__(self, ledger: Ledger, settings: Settings, wake: Callable[[], None]) -> None:
-        self._ledger = ledger
-        self._settings = settings.clinical
-        self._rules = reading_rules(settings)
-        self._wake = wake
-        self._server = MllpServer(settings.clinical.mllp, self.accept) if settings.clinical.mllp.enabled else None
+    def __init__(self, ledger: Ledger, inbox: Ledger, settings: Settings) -> None:
+        """Raise SettingsError where the feed's TLS files cannot be used."""
+        mllp = settings.clinical.mllp
+        self._book = FeedBook(inbox)
+        self.consumer = InboxConsumer(workplace(ledger, inbox, settings))
+        is_prior = prior_lookup(ledger, settings) if mllp.prior_identifiers == "reject" else None
+        self.reception = FrameReception(inbox, mllp, self._book, self.consumer.wake, is_prior)
+        context = TlsFiles(mllp.tls).context if mllp.enabled and mllp.tls.enabled else None
+        self._server = MllpServer(mllp, self.reception.commit, self._book.count, context) if mllp.enabled else None
+        self._csv = CsvFeed(ledger, settings, code_table(settings.clinical.codes.file), waking(settings).by_changes)
+        self.poll_csv = self._csv.poll
+        self.purge = self.consumer.purge
 
     @property
     def port(self) -> int | None:
@@ -58,88 +60,73 @@ class ClinicalFeed:
         """
         if self._server:
             self._server.start()
-        with self._ledger.begin() as c:
-            jobs.touch(c, PROCESS_FRAMES, QUEUE_KEY, lane=FEED_LANE)
+        self._book.start()
+        self.consumer.start()
+        self._csv.start()
 
     def stop(self) -> None:
-        """Answer what was received and close."""
+        """Answer what was received and close; what is not worked off yet waits for the next start."""
         if self._server:
             self._server.stop()
-
-    def accept(self, frame: bytes, peer: str) -> bytes | None:
-        """Commit a frame to the inbox and return its acknowledgement.
-
-        Raises:
-            NotStored: the ledger cannot write now; the sender is not answered and repeats.
-
-        """
-        at = dt.datetime.now(dt.UTC)
-        accepted = inbox.accept(frame, at=at, default_charset=self._settings.mllp.default_charset)
-        try:
-            with self._ledger.begin() as c:
-                new = intake.store_frame(c, frame, accepted, peer=peer, at=at)
-                if new is not None and accepted.error is None:
-                    jobs.touch(c, PROCESS_FRAMES, QUEUE_KEY, lane=FEED_LANE)
-        except LedgerUnavailable as error:
-            raise NotStored(str(error)) from error
-        self._wake()
-        return accepted.ack
-
-    def process_frames(self, task: Task) -> None:
-        """Work off the inbox, one short transaction per message, so that a crash repeats at most one."""
-        while True:
-            with self._ledger.begin() as c:
-                jobs.checkpoint(c, task)
-                frames = clinical.unprocessed_frames(c, limit=1)
-                if not frames:
-                    return
-                patients = intake.process_frame(
-                    c,
-                    frames[0],
-                    self._rules,
-                    at=dt.datetime.now(dt.UTC),
-                    trusted=self._settings.trusted_issuers,
-                    default_charset=self._settings.mllp.default_charset,
-                )
-                wake_cases(c, patients)
-
-    def poll_csv(self) -> None:
-        """Look into the drop folder once and take what has settled."""
-        if self._settings.csv.folder is None:
-            return
-        sink = intake.LedgerSink(self._ledger, trusted=self._settings.trusted_issuers)
-        at = dt.datetime.now(dt.UTC)
-        patients, files = csv_drop.poll(self._settings.csv.folder, self._settings.csv, self._rules, sink, at=at)
-        if files:
-            with self._ledger.begin() as c:
-                wake_cases(c, patients)
+        self.consumer.stop()
+        self._csv.stop()
+        self._book.stop()
 
 
-def wake_cases(c: Connection, patients: Iterable[Identifier]) -> None:
-    """Have the cases that wait for these patients look again now."""
-    for case_id in case_patients.waiting_for(c, (p.value for p in patients)):
-        jobs.poke(c, ADVANCE, advance_key(case_id))
+def prior_lookup(ledger: Ledger, settings: Settings) -> IsPrior:
+    """Asks the ledger whether an identifier was merged into another, in the spelling that it is stored in."""
+    issuers = Issuers(listed=settings.clinical.issuers)
+
+    def is_prior(identifier: Identifier) -> bool:
+        with ledger.read() as c:
+            return clinical_persons.is_prior(c, issuers.canonical(identifier))
+
+    return is_prior
+
+
+def workplace(ledger: Ledger, inbox: Ledger, settings: Settings) -> Workplace:
+    """How this site's HL7 messages are worked off."""
+    return Workplace(
+        ledger=ledger,
+        inbox=inbox,
+        settings=settings.clinical,
+        rules=reading_rules(settings),
+        changed=waking(settings).by_changes,
+    )
 
 
 def import_csv(ledger: Ledger, file: Path, settings: Settings, *, folder: Path) -> None:
-    """Import a copy of one CSV file through a drop folder of its own below `folder`.
+    """Import a copy of one CSV file that lies below `folder`.
 
     Raises:
         SettingsError: the file is not in the feed's form; names the rule.
 
     """
-    (folder / "inbox").mkdir(parents=True)
-    shutil.copyfile(file, folder / "inbox" / "clinical.csv")
-    sink = intake.LedgerSink(ledger, trusted=settings.clinical.trusted_issuers)
-    at_once = settings.clinical.csv.model_copy(update={"settle": 0.0})
-    csv_drop.poll(folder, at_once, reading_rules(settings), sink, at=dt.datetime.now(dt.UTC))
-    if errors := list((folder / "rejected").glob("*.errors.csv")):
-        rule = errors[0].read_text(encoding="utf-8").splitlines()[1].rpartition(",")[2]
-        columns = ", ".join(sorted(REQUIRED_COLUMNS))
-        msg = f"--clinical {file}: rejected ({rule}); the columns are {columns}"
+    folder.mkdir(parents=True)
+    copy = folder / "clinical.csv"
+    shutil.copyfile(file, copy)
+    codes = code_table(settings.clinical.codes.file)
+    sink = LedgerSink(ledger, waking(settings).by_changes, trusted=settings.clinical.trusted_issuers)
+    issuers = Issuers(listed=settings.clinical.issuers)
+    importer = Importer(settings.clinical.csv, codes, issuers, settings.site.zone, sink, lambda _seconds: None)
+    outcome = importer.take(copy)
+    if outcome.where != "done":
+        msg = f"--clinical {file}: {outcome.where} ({outcome.rule}); see clinical.csv in `osteon settings` for the form"
         raise SettingsError(msg)
 
 
+def waking(settings: Settings) -> Waking:
+    """How this site's cases are woken."""
+    return Waking(settle=settings.clinical.amend_settle)
+
+
 def reading_rules(settings: Settings) -> Rules:
-    """How this site's feeds are read."""
-    return Rules(zone=settings.site.zone, codes=shipped())
+    """How this site's HL7 messages are read."""
+    mllp, issuers = settings.clinical.mllp, Issuers(listed=settings.clinical.issuers)
+    return Rules(
+        zone=ZoneInfo(mllp.timezone) if mllp.timezone else settings.site.zone,
+        codes=code_table(settings.clinical.codes.file),
+        default_issuer=default_issuer(mllp, issuers),
+        decimal_comma=mllp.decimal_comma,
+        issuers=issuers,
+    )

@@ -1,4 +1,4 @@
-"""Where the feeds meet the store: a frame before its answer, a frame after it, and the rows of a CSV file.
+"""Where the feeds meet the store: a frame of the inbox becomes facts. Rows of CSV files come by `csv_intake`.
 
 The feeds know no store and the store knows no feed; this module knows both and decides one thing: a statement that
 comes along with values and contradicts what is known of the person (two or more of birth date, family name, given
@@ -8,21 +8,26 @@ initial) is not about that person, and none of its values are taken.
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from model.domain import Identifier
-from node.facts import Fact, MergeFact, PersonFact
-from node.feeds.csv_rows import RowFacts
-from node.feeds.er7 import HL7Error, parse
-from node.feeds.hl7_messages import Rules, read_message
-from node.feeds.inbox import Accepted
+from config.clinical import Clinical
+from model.domain import PatientIdentity
+from node.facts import Change, Fact, PersonFact, identifiers
+from node.feeds.er7 import HL7Error
+from node.feeds.hl7_messages import read_message
+from node.feeds.hl7_rules import Reading, Rules
+from node.feeds.inbox import read
 from node.matching import VETO
 from node.names import UNDATED, conflicts
-from node.store import clinical
-from node.store import clinical_persons as persons
-from node.store.engine import Connection, Ledger
+from node.store import feed_remarks
+from node.store.clinical_people import People
+from node.store.clinical_writer import Writer
+from node.store.engine import Connection
+from node.store.inbox import StoredFrame
 
 IDENTITY_CONFLICT = "IDENTITY_CONFLICT"
 """The values came with demographics of somebody else."""
@@ -30,119 +35,98 @@ IDENTITY_CONFLICT = "IDENTITY_CONFLICT"
 _log = structlog.get_logger()
 
 
-def store_frame(c: Connection, frame: bytes, accepted: Accepted, *, peer: str, at: dt.datetime) -> int | None:
-    """Put a frame into the inbox; its number, or None when it is there already. Answer only after the commit."""
-    meta, error = accepted.meta, accepted.error
-    new = clinical.NewFrame(
-        received_at=at,
-        peer=peer,
-        sending_app=meta.sending_app,
-        sending_facility=meta.sending_facility,
-        message_type=meta.message_type,
-        control_id=meta.control_id,
-        sha256=meta.sha256,
-        body=frame,
-        ack_code="AA" if error is None else "AR" if error.reject else "AE",
-        reason="" if error is None else f"HL7-{error.code} {error.location}".strip(),
-    )
-    return clinical.store_frame(c, new)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processed:
+    """What a frame came to."""
+
+    quarantine: str = ""
+    """Codes of what a person must look at; empty when all was taken."""
+    changes: tuple[Change, ...] = ()
+    """What it changed about whom: cases that it may concern are to look again."""
+    remarks: tuple[str, ...] = ()
+    """Codes of what the ledger had nothing for: a value to be taken back that nobody knows."""
 
 
-def process_frame(
-    c: Connection,
-    frame: clinical.StoredFrame,
-    rules: Rules,
-    *,
-    at: dt.datetime,
-    trusted: tuple[str, ...] = (),
-    default_charset: str = "utf-8",
-) -> tuple[Identifier, ...]:
-    """Read one frame of the inbox, write its facts and mark it, all in the caller's transaction.
+def process_frames(
+    c: Connection, frames: Sequence[StoredFrame], rules: Rules, *, at: dt.datetime | None = None, settings: Clinical
+) -> tuple[Processed, ...]:
+    """Read frames of the inbox in their order and write their facts in the caller's transaction; one result for each.
 
-    Returns:
-        Every identifier of the patients it touched: their waiting cases are to be poked.
+    What they need is looked up together and their values are written together. The rows are those that one frame at a
+    time would give; should one of them fail, the caller has to take all back and go frame by frame.
+
+    Args:
+        c: a write transaction.
+        frames: in the order of receipt.
+        rules: what they are read by.
+        at: since when their facts count as known; None: each since its receipt.
+        settings: of the feed.
 
     """
-    try:
-        reading = read_message(parse(frame.body, default_charset=default_charset), rules, received_at=frame.received_at)
-    except HL7Error as error:  # it was readable when it was accepted: the settings changed in between
-        clinical.finish_frame(c, frame.seq, quarantine=f"HL7-{error.code}")
-        return ()
-    facts, refused = _sound(c, reading.facts)
-    applied = clinical.apply(c, facts, at, trusted=trusted)
-    quarantine = ",".join(dict.fromkeys([*filter(None, [reading.quarantine]), *refused, *applied.refused]))
-    clinical.finish_frame(c, frame.seq, quarantine=quarantine)
-    _log.info(
-        "hl7_processed", frame=frame.seq, written=applied.written, remarks=dict(reading.remarks), quarantine=quarantine
+    readings = [_read(frame, rules, settings) for frame in frames]
+    writer = Writer(c, trusted=settings.trusted_issuers)
+    writer.prepare(fact for reading in readings for fact in reading.facts)
+    done = tuple(
+        _write(writer, frame, reading, at or frame.received_at) for frame, reading in zip(frames, readings, strict=True)
     )
-    return touched(c, facts) if applied.written else ()
+    writer.flush()
+    met = (
+        (code, count, frame.received_at)
+        for frame, reading, one in zip(frames, readings, done, strict=True)
+        for code, count in (*reading.remarks, *Counter(one.remarks).items())
+    )
+    feed_remarks.add(c, met)
+    return done
 
 
-def touched(c: Connection, facts: Iterable[Fact]) -> tuple[Identifier, ...]:
-    """Every identifier, merged ones included, of the persons the facts are about."""
-    roots: set[int] = set()
-    for identifier in {i for fact in facts for i in _identifiers(fact)}:
-        roots.update(persons.root(c, known.person_key) for known in persons.find_issued(c, identifier))
-    return tuple(i for r in sorted(roots) for i in persons.identifiers_of(c, persons.group(c, r)))
+def _read(frame: StoredFrame, rules: Rules, settings: Clinical) -> Reading:
+    try:
+        return read_message(read(frame.body, settings.mllp), rules, received_at=frame.received_at)
+    except HL7Error as error:  # it was readable when it was accepted: the settings changed in between
+        return Reading(quarantine=f"HL7-{error.code} {error.location}".strip())
 
 
-class LedgerSink:
-    """The CSV feed's way into the ledger: one short transaction per batch of rows."""
-
-    def __init__(self, ledger: Ledger, *, trusted: tuple[str, ...] = ()) -> None:
-        self._ledger = ledger
-        self._trusted = trusted
-        self._at = dt.datetime.now(dt.UTC)
-
-    def opened(self, sha256: str, at: dt.datetime) -> int | None:
-        """Number of this import, or None when a file of this content was imported before."""
-        self._at = at
-        with self._ledger.begin() as c:
-            return clinical.open_csv(c, sha256, at)
-
-    def write(self, rows: Sequence[RowFacts]) -> Sequence[tuple[int, str]]:
-        """Write the facts of these rows; (row, code) of those that were refused."""
-        refusals: list[tuple[int, str]] = []
-        with self._ledger.begin() as c:
-            for row in rows:
-                facts, refused = _sound(c, row.facts)
-                applied = clinical.apply(c, facts, self._at, trusted=self._trusted)
-                refusals += [(row.row, code) for code in (*refused, *applied.refused)]
-        return refusals
-
-    def closed(self, import_id: int, *, accepted: bool, rows: int, bad_rows: int) -> None:
-        """Record how the file ended."""
-        with self._ledger.begin() as c:
-            clinical.close_csv(c, import_id, accepted=accepted, rows=rows, bad_rows=bad_rows)
+def _write(writer: Writer, frame: StoredFrame, reading: Reading, at: dt.datetime) -> Processed:
+    facts, refused = sound(writer.people, reading.facts)
+    applied = writer.apply(facts, at, seq=frame.seq)
+    resized = writer.settle()
+    quarantine = ",".join(dict.fromkeys([*filter(None, [reading.quarantine]), *refused, *applied.refused]))
+    _log.info(
+        "hl7_processed",
+        frame=frame.seq,
+        written=applied.written,
+        remarks=dict(reading.remarks),
+        not_found=applied.remarks,
+        warnings=applied.warnings,
+        quarantine=quarantine,
+    )
+    return Processed(quarantine=quarantine, changes=(*applied.changes, *resized), remarks=applied.remarks)
 
 
-def _sound(c: Connection, facts: Iterable[Fact]) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
-    """The facts without those that came with somebody else's demographics."""
+def sound(people: People, facts: Iterable[Fact]) -> tuple[tuple[Fact, ...], tuple[str, ...]]:
+    """The facts of one message or row without those that came with somebody else's demographics, and the refusals."""
     facts = tuple(facts)
-    foreign = {i for f in facts if isinstance(f, PersonFact) and _contradicts(c, f) for i in f.identity.identifiers}
-    kept = tuple(f for f in facts if not foreign.intersection(_identifiers(f)))
+    foreign = {
+        i for f in facts if isinstance(f, PersonFact) and _contradicts(people, f) for i in f.identity.identifiers
+    }
+    kept = tuple(f for f in facts if not foreign.intersection(identifiers(f)))
     return kept, (IDENTITY_CONFLICT,) if foreign else ()
 
 
-def _contradicts(c: Connection, fact: PersonFact) -> bool:
+def _contradicts(people: People, fact: PersonFact) -> bool:
     """Whether a statement that is no authority on demographics contradicts the person it names."""
-    if fact.valid_since != UNDATED or not fact.identity.identifiers:
+    if fact.valid_since != UNDATED:
         return False
-    for known in persons.find_issued(c, fact.identity.identifiers[0]):
-        for key in (persons.root(c, known.person_key), known.person_key):
-            stated = persons.demographics(c, key)
+    for known in (k for identifier in fact.identity.identifiers for k in people.find_issued(identifier)):
+        for key in (people.root(known.person_key), known.person_key):
+            stated = people.demographics(key)
             if stated is not None:
-                if conflicts(fact.identity, stated[0]) >= VETO:
+                if not _alike(fact, stated[0]) and conflicts(fact.identity, stated[0]) >= VETO:
                     return True
                 break
     return False
 
 
-def _identifiers(fact: Fact) -> tuple[Identifier, ...]:
-    match fact:
-        case PersonFact():
-            return fact.identity.identifiers
-        case MergeFact():
-            return (fact.survivor, fact.prior)
-        case _:
-            return (fact.patient,)
+def _alike(fact: PersonFact, stated: PatientIdentity) -> bool:
+    """Whether nothing differs, as with nearly every result: comparing names by their rules costs more than the rest."""
+    return fact.identity.name == stated.name and fact.identity.birth_date == stated.birth_date

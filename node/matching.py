@@ -1,33 +1,43 @@
 """Which person an image belongs to: rule R4 (clinical-data.md section 6), and what was known of that person then.
 
-    1. no usable identifier -> NO_ID; a deleted or test person -> BLOCKED
+    1. no usable identifier -> NO_ID; a deleted or test person -> BLOCKED; an identifier given before the patient was
+       identified (a trauma number) -> UNKNOWN_PATIENT until a merge says who it is
     2. issuer stated in the image: the person with (issuer, ID). None -> UNKNOWN_PATIENT; two or more of birth date,
        family name and given initial contradict -> CONFLICT; else MATCH_ISSUER
     3. no issuer, or only an assumed one: same ID and agreeing demographics. One -> MATCH_DEMOG, several -> AMBIGUOUS
-    4. an order under the image's accession number must name the same person, else CONFLICT
+    4. an order under the image's accession number or Study Instance UID, and every other identifier of the image, must
+       name the same person, else CONFLICT
 
 A name alone never joins, and an assumed issuer narrows but never proves. Anything but a match joins nothing: the image
-is then reported from the image alone. Never a guess.
+is then reported from the image alone. Never a guess. Each image is judged by its own header: what another image of its
+study said is no evidence.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from config.clinical import Clinical
-from config.codes import shipped
 from model.asof import Question
-from model.domain import AssigningAuthority, ClinicalRecord, Identifier, MatchClass, PatientIdentity, Sex
-from node.names import agree, blocklisted, conflicts, placeholder, same_issuer
-from node.store import clinical
+from model.domain import ClinicalRecord, Identifier, MatchClass, PatientIdentity, PersonName, Sex
+from node.issuers import Issuers
+from node.names import agree, blocklisted, contradictions, placeholder, same_issuer
 from node.store import clinical_persons as persons
+from node.store.clinical_asof import observations_as_of
+from node.store.clinical_orders import order_persons, study_persons
 from node.store.engine import Connection
 
 VETO = 2
 """Contradictions that outweigh an identifier. One alone is a typing error or a marriage."""
+ORDER = "ORDER"
+"""Contradiction: the order names somebody else."""
+OTHER_ID = "OTHER_ID"
+"""Contradiction: another identifier of the image names somebody else."""
 
 _log = structlog.get_logger()
 
@@ -39,34 +49,51 @@ class MatchOutcome:
     match: MatchClass
     person_key: int | None = None
     """Read through merges; None unless `match.joins`."""
+    conflict: tuple[str, ...] = ()
+    """What contradicts: `BIRTH_DATE`, `FAMILY_NAME`, `GIVEN_INITIAL`, `ORDER`, `OTHER_ID`. A CONFLICT has at least one
+    and is for a person to look at (`AlertKind.MATCH_CONFLICT`)."""
+    conflict_with: int | None = None
+    """The person whom identifier and image do not agree about."""
+
+    @property
+    def alert(self) -> str:
+        """Detail of the operator alert, codes and numbers only; empty when there is none to raise."""
+        return f"{','.join(self.conflict)} person {self.conflict_with}" if self.conflict else ""
 
 
-def match_patient(c: Connection, identity: PatientIdentity, accession: str, assumed_issuer: str = "") -> MatchOutcome:
-    """Apply R4.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What an image says about whose it is."""
 
-    Args:
-        c: a reader or a transaction.
-        identity: what the image says; its first identifier decides, the others may only contradict.
-        accession: Accession Number (0008,0050); may be empty.
-        assumed_issuer: namespace or universal ID assumed for the sender of an image that states none.
+    identity: PatientIdentity
+    """The first identifier decides, the others may only contradict."""
+    accession: str = ""
+    """Accession Number (0008,0050)."""
+    study_uid: str = ""
+    assumed_issuer: str = ""
+    """Namespace or universal ID assumed for the sender of an image that states none."""
 
-    """
-    if not identity.identifiers or blocklisted(identity.identifiers[0].value) or placeholder(identity.name):
+
+def match_patient(c: Connection, image: Image, settings: Clinical) -> MatchOutcome:
+    """Apply R4. `c` is a reader or a transaction."""
+    issuers = Issuers(listed=settings.issuers)
+    identity = issuers.identity(image.identity)
+    principal = identity.identifiers[0] if identity.identifiers else None
+    if principal is None or blocklisted(principal.value):
         return MatchOutcome(match=MatchClass.NO_ID)
-    principal, *others = identity.identifiers
-    if principal.authority.stated:
-        outcome = _by_issuer(c, identity, principal)
-    else:
-        outcome = _by_demographics(c, identity, principal, assumed_issuer)
-    person_key = outcome.person_key
-    if person_key is None:
-        return outcome
-    if persons.blocked(c, person_key):
+    temporary = _matches(settings.temporary_ids, principal.value)
+    if placeholder(identity.name) and not temporary:
+        return MatchOutcome(match=MatchClass.NO_ID)
+    if _matches(settings.test_ids, principal.value) or _is_test(settings, identity.name):
         return MatchOutcome(match=MatchClass.BLOCKED)
-    if _contradicted(c, person_key, others, accession):
-        _log.warning("match_conflict", person=person_key)
-        return MatchOutcome(match=MatchClass.CONFLICT)
-    return outcome
+    found = _candidates(c, principal, issuers, image.assumed_issuer)
+    roots = persons.roots(c, {known.person_key for known in found})
+    if temporary:
+        roots = {key: root for key, root in roots.items() if key != root}
+    outcome = _among(c, frozenset(roots.values()), identity, settings, proven=principal.authority.stated)
+    if outcome.person_key is None:
+        return outcome
+    return _vetoed(c, outcome, identity.identifiers[1:], image)
 
 
 def clinical_record(
@@ -75,21 +102,20 @@ def clinical_record(
     identity: PatientIdentity,
     t0: dt.datetime,
     known_at: dt.datetime,
-    settings: Clinical,
+    lookback_days: Mapping[str, float],
 ) -> ClinicalRecord:
     """What was known at `known_at` about the matched person as of the image's time `t0` (both aware).
 
-    Age (years at t0) and sex are the person's, and the image's where the person's are not known. Without a match the
-    record holds the reason and nothing else.
+    `lookback_days` names the variables that are asked for (`model.asof.lookbacks`). Age (years at t0) and sex are the
+    person's, and the image's where the person's are not known. Without a match the record holds the reason and nothing
+    else.
     """
     if not outcome.match.joins or outcome.person_key is None:
         return ClinicalRecord(match=outcome.match)
     root = persons.root(c, outcome.person_key, known_at)
     known = _identity_of(c, root, known_at)
-    table = shipped().variables
-    lookback = {name: v.lookback_days for name, v in table.items()} | settings.lookback_days
     members = [p for p in persons.group(c, root, known_at) if _combinable(c, p, root, known, known_at)]
-    observations = clinical.observations_as_of(c, members, Question(t0=t0, known_at=known_at, lookback_days=lookback))
+    observations = observations_as_of(c, members, Question(t0=t0, known_at=known_at, lookback_days=lookback_days))
     born = known.birth_date or identity.birth_date
     return ClinicalRecord(
         match=outcome.match,
@@ -116,46 +142,71 @@ def _birthday(born: dt.date, year: int) -> dt.date:
         return dt.date(year, 3, 1)
 
 
-def _by_issuer(c: Connection, identity: PatientIdentity, principal: Identifier) -> MatchOutcome:
-    """Step 2. No fall-back to demographics: a stated other issuer is evidence against a match."""
-    roots = {persons.root(c, k.person_key) for k in persons.find_issued(c, principal)}
-    if len(roots) > 1:
-        return MatchOutcome(match=MatchClass.AMBIGUOUS)
-    if not roots:
+def _candidates(c: Connection, principal: Identifier, issuers: Issuers, assumed: str) -> tuple[persons.Known, ...]:
+    """Stored identifiers that may be this one: of the issuer that is stated, of the assumed one, or of any."""
+    if principal.authority.stated:
+        return persons.find_issued(c, principal)
+    found = [
+        known
+        for known in persons.find_all(c, tuple(issuers.forms(principal.value)))
+        if issuers.canonical(Identifier(value=principal.value, authority=known.identifier.authority)).value
+        == known.identifier.value
+    ]
+    if assumed:
+        authority = issuers.named(assumed)
+        found = [known for known in found if same_issuer(known.identifier.authority, authority)]
+    return tuple(found)
+
+
+def _among(
+    c: Connection, roots: frozenset[int], identity: PatientIdentity, settings: Clinical, *, proven: bool
+) -> MatchOutcome:
+    """Steps 2 and 3. A stated issuer is never given up for demographics: another one is evidence against a match."""
+    known = {root: _identity_of(c, root) for root in roots}
+    if not proven:
+        known = {root: who for root, who in known.items() if agree(identity, who)}
+    if not known:
         return MatchOutcome(match=MatchClass.UNKNOWN_PATIENT)
-    person_key = roots.pop()
-    if conflicts(identity, _identity_of(c, person_key)) >= VETO:
-        _log.warning("match_conflict", person=person_key)
-        return MatchOutcome(match=MatchClass.CONFLICT)
+    if len(known) > 1:
+        return MatchOutcome(match=MatchClass.AMBIGUOUS)
+    [(person_key, who)] = known.items()
+    if persons.blocked(c, person_key) or _is_test(settings, who.name):
+        return MatchOutcome(match=MatchClass.BLOCKED)
+    if not proven:
+        return MatchOutcome(match=MatchClass.MATCH_DEMOG, person_key=person_key)
+    found = contradictions(identity, who)
+    if len(found) >= VETO:
+        return _conflict(person_key, found)
     return MatchOutcome(match=MatchClass.MATCH_ISSUER, person_key=person_key)
 
 
-def _by_demographics(
-    c: Connection, identity: PatientIdentity, principal: Identifier, assumed_issuer: str
-) -> MatchOutcome:
-    """Step 3. The assumed issuer narrows the candidates; agreement is demanded all the same."""
-    found = persons.find(c, principal.value)
-    if assumed_issuer:
-        forms = (AssigningAuthority(namespace=assumed_issuer), AssigningAuthority(universal_id=assumed_issuer))
-        found = tuple(k for k in found if any(same_issuer(k.identifier.authority, f) for f in forms))
-    roots = {persons.root(c, k.person_key) for k in found}
-    agreeing = [p for p in roots if agree(identity, _identity_of(c, p))]
-    if len(agreeing) > 1:
-        return MatchOutcome(match=MatchClass.AMBIGUOUS)
-    if not agreeing:
-        return MatchOutcome(match=MatchClass.UNKNOWN_PATIENT)
-    return MatchOutcome(match=MatchClass.MATCH_DEMOG, person_key=agreeing[0])
-
-
-def _contradicted(c: Connection, person_key: int, others: list[Identifier], accession: str) -> bool:
-    """Whether another stated identifier of the image, or the order of its accession number, names someone else."""
+def _vetoed(c: Connection, outcome: MatchOutcome, others: Iterable[Identifier], image: Image) -> MatchOutcome:
+    """Step 4: CONFLICT when another statement of the image names somebody else."""
+    person_key = outcome.person_key
+    assert person_key is not None  # noqa: S101 - the caller has a match
     for other in others:
         if other.authority.stated and not blocklisted(other.value):
-            named = {persons.root(c, k.person_key) for k in persons.find_issued(c, other)}
+            named = persons.roots(c, {k.person_key for k in persons.find_issued(c, other)}).values()
             if named and person_key not in named:
-                return True
-    ordered = clinical.order_persons(c, accession.strip()) if accession.strip() else frozenset()
-    return bool(ordered) and person_key not in ordered
+                return _conflict(person_key, (OTHER_ID,))
+    orders = order_persons(c, image.accession.strip()), study_persons(c, image.study_uid)
+    if any(ordered and person_key not in ordered for ordered in orders):
+        return _conflict(person_key, (ORDER,))
+    return outcome
+
+
+def _conflict(person_key: int, found: Iterable[str]) -> MatchOutcome:
+    codes = tuple(str(code) for code in found)
+    _log.warning("match_conflict", person=person_key, contradicts=codes)
+    return MatchOutcome(match=MatchClass.CONFLICT, conflict=codes, conflict_with=person_key)
+
+
+def _matches(patterns: Iterable[str], value: str) -> bool:
+    return any(re.fullmatch(pattern, value, re.IGNORECASE) for pattern in patterns)
+
+
+def _is_test(settings: Clinical, name: PersonName) -> bool:
+    return _matches(settings.test_names, f"{name.alphabetic.family.strip()}^{name.alphabetic.given.strip()}")
 
 
 def _identity_of(c: Connection, person_key: int, known_at: dt.datetime | None = None) -> PatientIdentity:

@@ -2,11 +2,14 @@
 
 Pure rules of clinical-data.md section 6. A name that cannot be compared is *unknown*: it neither agrees nor conflicts.
 Reducing names to A-Z alone would turn every ideographic name into the empty string, and two empty strings "agree".
+Component groups meet only their like (PS3.5 6.2.1.1): one group that contradicts is a contradiction, whatever the
+others say.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import re
 import unicodedata
 
@@ -23,13 +26,27 @@ _SHORT = {
     "Đ": "D",
     "Ð": "D",
     "Þ": "TH",
+    "Ħ": "H",
+    "Ŧ": "T",
 }
 _LONG = _SHORT | {"Ä": "AE", "Ö": "OE", "Ü": "UE", "Ø": "OE", "Œ": "OE", "Æ": "AE", "Å": "AA"}
 _NO_ID = re.compile(r"0*|(\d)\1{2,}|UNKNOWN.*|ANON.*|NONE|NULL|N/?A", re.IGNORECASE)
+_KATAKANA = {code: code - 0x60 for code in range(0x30A1, 0x30F7)}
+"""Katakana to hiragana: a reading is written in either."""
+_NOBODY_BORN_IN = 1900
+"""Birth dates up to this year stand for "not known"."""
 
 
 UNDATED = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
 """`PersonFact.valid_since` of a source that is no authority on demographics: anything dated is newer."""
+
+
+class Contradiction(enum.StrEnum):
+    """What two statements about a person contradict each other in."""
+
+    BIRTH_DATE = "BIRTH_DATE"
+    FAMILY_NAME = "FAMILY_NAME"
+    GIVEN_INITIAL = "GIVEN_INITIAL"
 
 
 def blocklisted(value: str) -> bool:
@@ -50,29 +67,47 @@ def same_issuer(one: AssigningAuthority, other: AssigningAuthority) -> bool:
     return bool(one.namespace) and one.namespace == other.namespace
 
 
+def contradictions(one: PatientIdentity, other: PatientIdentity) -> tuple[Contradiction, ...]:
+    """What contradicts between two identities; an empty, incomparable or stand-in side counts as nothing."""
+    found: list[Contradiction] = []
+    born, other_born = _birth_date(one), _birth_date(other)
+    if born is not None and other_born is not None and born != other_born:
+        found.append(Contradiction.BIRTH_DATE)
+    verdicts = _verdicts(one.name, other.name)
+    if any(family is False for family, _ in verdicts):
+        found.append(Contradiction.FAMILY_NAME)
+    if any(given is False for _, given in verdicts):
+        found.append(Contradiction.GIVEN_INITIAL)
+    return tuple(found)
+
+
 def conflicts(one: PatientIdentity, other: PatientIdentity) -> int:
-    """How many of birth date, family name and given initial contradict each other; an empty side counts as nothing."""
-    born = one.birth_date is not None and other.birth_date is not None and one.birth_date != other.birth_date
-    pair = _comparable(one.name, other.name)
-    if pair is None or _swapped(*pair):
-        return int(born)
-    return int(born) + (_family(*pair) is False) + (_given(*pair) is False)
+    """How many of birth date, family name and given initial contradict each other."""
+    return len(contradictions(one, other))
 
 
 def agree(one: PatientIdentity, other: PatientIdentity) -> bool:
     """Whether demographics prove enough without an issuer: birth date, sex not contradicting, and the name."""
-    if one.birth_date is None or one.birth_date != other.birth_date:
+    born = _birth_date(one)
+    if born is None or born != _birth_date(other):
         return False
     if Sex.UNKNOWN not in (one.sex, other.sex) and one.sex is not other.sex:
         return False
-    pair = _comparable(one.name, other.name)
-    return pair is not None and ((_family(*pair) is True and _given(*pair) is True) or _swapped(*pair))
+    verdicts = _verdicts(one.name, other.name)
+    return (True, True) in verdicts and not any(False in verdict for verdict in verdicts)
 
 
-def _comparable(one: PersonName, other: PersonName) -> tuple[NameGroup, NameGroup] | None:
-    """The first component group that both names fill in the same kind of script; groups meet only their like."""
-    left, right = _by_script(one), _by_script(other)
-    return next(((a, b) for a, b in zip(left, right, strict=True) if _known(a.family) and _known(b.family)), None)
+def _birth_date(identity: PatientIdentity) -> dt.date | None:
+    born = identity.birth_date
+    return None if born is None or born.year <= _NOBODY_BORN_IN else born
+
+
+def _verdicts(one: PersonName, other: PersonName) -> list[tuple[bool | None, bool | None]]:
+    """Whether family name and given name agree, by component group; None where a side is empty or not comparable."""
+    if placeholder(one) or placeholder(other):
+        return []
+    pairs = zip(_by_script(one), _by_script(other), strict=True)
+    return [(True, True) if _swapped(a, b) else (_family(a, b), _given(a, b)) for a, b in pairs]
 
 
 def _known(text: str) -> bool:
@@ -81,14 +116,19 @@ def _known(text: str) -> bool:
 
 def _by_script(name: PersonName) -> tuple[NameGroup, NameGroup, NameGroup]:
     """The groups, with an ideographic name that was sent in the alphabetic group moved to where it belongs."""
-    first, second = name.alphabetic, name.ideographic
+    first, second, third = name.alphabetic, name.ideographic, name.phonetic
     if _known(first.family) and not _latin(first.family):
         first, second = NameGroup(), second if _known(second.family) else first
-    return first, second, name.phonetic
+    reading = NameGroup(family=_hiragana(third.family), given=_hiragana(third.given))
+    return first, second, reading
+
+
+def _hiragana(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).translate(_KATAKANA)
 
 
 def _family(one: NameGroup, other: NameGroup) -> bool | None:
-    if _latin(one.family) is not _latin(other.family):
+    if not _comparable(one.family, other.family):
         return None
     if not _latin(one.family):
         return _exact(one.family) == _exact(other.family)
@@ -96,11 +136,16 @@ def _family(one: NameGroup, other: NameGroup) -> bool | None:
 
 
 def _given(one: NameGroup, other: NameGroup) -> bool | None:
-    if not _known(one.given) or not _known(other.given) or _latin(one.given) is not _latin(other.given):
+    if not _comparable(one.given, other.given):
         return None
     if not _latin(one.given):
         return _exact(one.given) == _exact(other.given)
     return bool({f[0] for f in _folds(one.given)} & {f[0] for f in _folds(other.given)})
+
+
+def _comparable(one: str, other: str) -> bool:
+    """Whether both say something, in one kind of script."""
+    return _known(one) and _known(other) and _latin(one) is _latin(other)
 
 
 def _swapped(one: NameGroup, other: NameGroup) -> bool:
@@ -110,7 +155,10 @@ def _swapped(one: NameGroup, other: NameGroup) -> bool:
 
 
 def _forms(text: str) -> frozenset[str]:
-    return _folds(text) if _latin(text) else frozenset({_exact(text)} - {""})
+    """Spellings to be equal in; none for a name without a letter (`-`), which says nothing."""
+    if not _known(text):
+        return frozenset()
+    return _folds(text) if _latin(text) else frozenset({_exact(text)})
 
 
 def _latin(text: str) -> bool:

@@ -1,234 +1,163 @@
-"""The CSV drop folder: `inbox/` -> `processing/` -> `done/` or `rejected/`.
+"""The drop folder: `inbox/` -> `processing/` -> `done/` or `rejected/`, or `held/<import>/` until a person decides.
 
-The rename to `processing/` is the claim. A file is read twice: first every row is judged, and only a file that is sound
-as a whole is written, in batches. Both passes are repeatable, so a file found in `processing/` after a crash is simply
-taken again. Writers drop atomically: write `name.csv.part`, fsync, rename to `inbox/name.csv`.
+A rename is the only step there is, and the rename to `processing/` is the claim: whoever wins it has the file, and a
+file that is found there after a crash is simply taken up again. Writers drop atomically: `name.csv.json` first, where
+there is a manifest, then `name.csv.part`, fsync, rename to `name.csv`. Names stay in these folders and go nowhere else,
+as they may name a patient. Nothing is read here but sizes and times.
 """
 
 from __future__ import annotations
 
 import csv
-import datetime as dt
-import enum
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from config.csv_feed import CsvDrop
-from model.domain import Identifier
-from node.feeds.csv_rows import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, BadRow, RowFacts, read_row
-from node.feeds.hl7_messages import Rules
+from node.feeds.csv_rules import Problem
 
-CHUNK_ROWS = 50_000
-BATCH_ROWS = 500
-"""Rows per transaction: the write lock is held for about a second, and an acknowledgement waits no longer."""
-MAX_FILE_BYTES = 2 << 30
-MAX_LISTED_ERRORS = 10_000
-
-_ENCODING = "utf-8-sig"
 _log = structlog.get_logger()
+_FOLDERS = ("inbox", "processing", "held", "done", "rejected")
 
 
-class Sink(Protocol):
-    """Where the rows go. The feed knows no store."""
+class DropFolder:
+    """The folder of one feed. One process claims; what it claimed is taken by one thread.
 
-    def opened(self, sha256: str, at: dt.datetime) -> int | None:
-        """Number of this import, or None when a file of this content has been dealt with before."""
-
-    def write(self, rows: Sequence[RowFacts]) -> Sequence[tuple[int, str]]:
-        """Store the facts in one transaction; (row, rule) of those it refused."""
-
-    def closed(self, import_id: int, *, accepted: bool, rows: int, bad_rows: int) -> None:
-        """The file is finished."""
-
-
-class FileRule(enum.StrEnum):
-    """What makes a file unfit as a whole."""
-
-    SYMLINK = "SYMLINK"
-    TOO_LARGE = "TOO_LARGE"
-    NOT_UTF8_CSV = "NOT_UTF8_CSV"
-    """A renamed workbook, UTF-16, or bytes that are no UTF-8."""
-    NUL = "NUL"
-    HEADER = "HEADER"
-    """A column is missing, unknown or there twice."""
-    FIELD_COUNT = "FIELD_COUNT"
-    """A row has more or fewer fields than the header."""
-    QUOTING = "QUOTING"
-    """A quote that is never closed."""
-    TOO_MANY_BAD_ROWS = "TOO_MANY_BAD_ROWS"
-
-
-class FileRejected(Exception):
-    """The file as a whole cannot be taken; the message names the rule, never a value."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Problem:
-    row: int
-    column: str
-    rule: str
-
-
-def poll(
-    folder: Path, settings: CsvDrop, rules: Rules, sink: Sink, *, at: dt.datetime
-) -> tuple[tuple[Identifier, ...], int]:
-    """Take every settled file of `folder`/inbox; one caller at a time.
-
-    Returns:
-        The patients whose data may have changed, and how many files were dealt with.
+    Args:
+        settings: with the folder set.
+        wait: sleeps so many seconds; true when the node stops meanwhile.
 
     """
-    for name in ("inbox", "processing", "done", "rejected"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    touched: dict[Identifier, None] = {}
-    claimed = list(_claim(folder, settings.settle, at))
-    for path in claimed:
-        touched.update(dict.fromkeys(_take(path, folder, settings, rules, sink, at)))
-    return tuple(touched), len(claimed)
 
+    def __init__(self, settings: CsvDrop, wait: Callable[[float], object]) -> None:
+        assert settings.folder is not None  # noqa: S101 - no folder, no feed
+        self._folder = settings.folder
+        self._settings = settings
+        self._wait = wait
 
-def _claim(folder: Path, settle: float, at: dt.datetime) -> Iterator[Path]:
-    yield from sorted((folder / "processing").glob("*.csv"))  # left by a crash
-    for path in sorted((folder / "inbox").glob("*.csv")):
-        target = folder / "processing" / path.name
-        # Either side of now: a file whose writer's clock runs ahead must not lie here for ever.
-        still = abs(at.timestamp() - path.lstat().st_mtime) >= settle
-        if still and not path.is_dir() and not target.exists():
-            yield path.rename(target)
-
-
-def _take(
-    path: Path, folder: Path, settings: CsvDrop, rules: Rules, sink: Sink, at: dt.datetime
-) -> tuple[Identifier, ...]:
-    problems: list[_Problem] = []
-    import_id: int | None = None
-    rows = 0
-    patients: dict[Identifier, None] = {}
-    try:
-        digest = _examined(path)
-        import_id = sink.opened(digest, at)
-        if import_id is None:
-            _log.info("csv_already_imported", sha256=digest)
-            _move(path, folder / "done", problems)
+    def claim(self) -> tuple[Path, ...]:
+        """Claim every file that has settled; what lies in `processing/` already comes first."""
+        for name in _FOLDERS:
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        before = {path: _state(path) for path in self._candidates()}
+        if before and self._settings.settle and self._wait(self._settings.settle):
             return ()
-        rows = _check_shape(path)
-        problems = [p for _, p in _read(path, rules, import_id, at) if p is not None]
-        if rows and len(problems) * 100 > settings.max_bad_rows_percent * rows:
-            raise FileRejected(FileRule.TOO_MANY_BAD_ROWS)  # noqa: TRY301 - judged here on purpose
-        for batch in _batches(facts for facts, _ in _read(path, rules, import_id, at) if facts is not None):
-            refused = sink.write(batch)
-            problems += [_Problem(row=row, column="patient_id", rule=rule) for row, rule in refused]
-            patients.update((i, None) for f in batch for i in _patients(f))
-    except FileRejected as why:
-        problems.insert(0, _Problem(row=0, column="", rule=str(why)))
-        accepted = False
-    else:
-        accepted = True
-    if import_id is not None:
-        sink.closed(import_id, accepted=accepted, rows=rows, bad_rows=len(problems))
-    _move(path, folder / ("done" if accepted else "rejected"), problems)
-    _log.info("csv_import", import_id=import_id, accepted=accepted, rows=rows, bad_rows=len(problems))
-    return tuple(patients)
+        for path, state in before.items():
+            if state is not None and _state(path) == state:
+                self._claim(path)
+        return tuple(sorted(p for p in (self._folder / "processing").iterdir() if _is_csv(p)))
 
+    def held(self) -> tuple[int, ...]:
+        """Numbers of the imports whose files wait for a person."""
+        return tuple(int(p.name) for p in (self._folder / "held").glob("*") if p.name.isdigit())
 
-def _examined(path: Path) -> str:
-    """SHA-256 of the file, once it is known to be a plain text file of bearable size."""
-    if path.is_symlink():
-        raise FileRejected(FileRule.SYMLINK)
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise FileRejected(FileRule.TOO_LARGE)
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        if file.read(2) in (b"PK", b"\xff\xfe", b"\xfe\xff"):
-            raise FileRejected(FileRule.NOT_UTF8_CSV)
-        file.seek(0)
-        while piece := file.read(1 << 20):
-            if b"\0" in piece:
-                raise FileRejected(FileRule.NUL)
-            digest.update(piece)
-    return digest.hexdigest()
+    def hold(self, path: Path, import_id: int, problems: Iterable[Problem]) -> None:
+        """Put a claimed file aside until a person decides; a former copy of the same file gives way."""
+        folder = self._folder / "held" / str(import_id)
+        folder.mkdir(exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+        self._list(folder / f"{path.stem}.errors.csv", problems)
+        _move(path, folder / path.name)
 
+    def release(self, import_id: int, where: str) -> None:
+        """Move what is held under this number to `where`: `processing` (it is taken again), `done` or `rejected`."""
+        folder = self._folder / "held" / str(import_id)
+        for path in folder.iterdir():
+            if not _is_csv(path):
+                continue
+            if where == "processing":
+                if (self._folder / where / path.name).exists():
+                    return  # another file of this name is being imported; at the next look it is gone
+                folder.joinpath(f"{path.stem}.errors.csv").unlink(missing_ok=True)
+                _move(path, self._folder / where / path.name)
+            else:
+                stem = self._free(where, path.stem)
+                errors = folder / f"{path.stem}.errors.csv"
+                if errors.exists():
+                    errors.rename(self._folder / where / f"{stem}.errors.csv")
+                _move(path, self._folder / where / f"{stem}.csv")
+        folder.rmdir()
 
-def _check_shape(path: Path) -> int:
-    """Rows below the header, once each is known to have the header's number of fields.
+    def finish(self, path: Path, where: str, problems: Iterable[Problem]) -> None:
+        """Put a claimed file where it ends, with the list of its errors beside it; never over another file."""
+        stem = self._free(where, path.stem)
+        self._list(self._folder / where / f"{stem}.errors.csv", problems)
+        _move(path, self._folder / where / f"{stem}.csv")
 
-    pandas would shift every column when the first row is longer than the header, and pad short rows.
-    """
-    try:
-        with path.open(encoding=_ENCODING, newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            _check_header(header)
-            rows = 0
-            for record in reader:
-                rows += bool(record)
-                if record and len(record) != len(header):
-                    raise FileRejected(FileRule.FIELD_COUNT)
-            return rows
-    except UnicodeDecodeError as error:
-        raise FileRejected(FileRule.NOT_UTF8_CSV) from error
-    except csv.Error as error:
-        raise FileRejected(FileRule.QUOTING) from error
+    def _candidates(self) -> Iterator[Path]:
+        for path in sorted((self._folder / "inbox").iterdir()):
+            complete = not self._settings.require_manifest or manifest_of(path).exists()
+            if _is_csv(path) and complete and not (self._folder / "processing" / path.name).exists():
+                yield path
 
+    def _claim(self, path: Path) -> None:
+        try:
+            _move(path, self._folder / "processing" / path.name)
+        except FileNotFoundError:
+            return  # somebody else took it, or took it back
+        except OSError as error:  # this one cannot be moved; the others can. Its text would name the file
+            _log.warning("csv_not_claimed", error=type(error).__name__, errno=error.errno)
 
-def _check_header(header: list[str]) -> None:
-    columns = set(header)
-    if len(columns) != len(header) or columns - OPTIONAL_COLUMNS != REQUIRED_COLUMNS:
-        raise FileRejected(FileRule.HEADER)
+    def _free(self, where: str, stem: str) -> str:
+        """A name like `stem` under which nothing lies in that folder."""
+        folder, count, free = self._folder / where, 1, stem
+        while any((folder / f"{free}{suffix}").exists() for suffix in (".csv", ".errors.csv", ".csv.json")):
+            count += 1
+            free = f"{stem}-{count}"
+        return free
 
-
-def _read(
-    path: Path, rules: Rules, import_id: int, at: dt.datetime
-) -> Iterator[tuple[RowFacts | None, _Problem | None]]:
-    """Each row's facts (None when bad) and its problem (None when good)."""
-    import pandas as pd  # noqa: PLC0415 - costs 0.5 s and 40 MB; the listener that polls an empty folder need not pay
-
-    number = 0
-    with pd.read_csv(
-        path, dtype=str, keep_default_na=False, chunksize=CHUNK_ROWS, encoding=_ENCODING, index_col=False
-    ) as chunks:
-        for chunk in chunks:
-            columns = list(chunk.columns)
-            for record in chunk.itertuples(index=False, name=None):
-                number += 1
-                try:
-                    facts = read_row(dict(zip(columns, record, strict=True)), number, rules, import_id=import_id, at=at)
-                except BadRow as bad:
-                    yield None, _Problem(row=number, column=bad.column, rule=bad.rule)
-                    continue
-                problem = facts.problem
-                yield facts, _Problem(row=number, column=problem[0], rule=problem[1]) if problem else None
-
-
-def _batches(rows: Iterator[RowFacts]) -> Iterator[list[RowFacts]]:
-    batch: list[RowFacts] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _patients(row: RowFacts) -> Iterator[Identifier]:
-    return (fact.patient for fact in row.facts if hasattr(fact, "patient"))
-
-
-def _move(path: Path, folder: Path, problems: list[_Problem]) -> None:
-    """Put the file where it ends, with the list of its errors beside it; never over another file."""
-    stem, count = path.stem, 1
-    while (folder / f"{stem}.csv").exists() or (folder / f"{stem}.errors.csv").exists():
-        count += 1
-        stem = f"{path.stem}-{count}"
-    if problems:
-        with (folder / f"{stem}.errors.csv").open("w", encoding="utf-8", newline="") as file:
+    def _list(self, path: Path, problems: Iterable[Problem]) -> None:
+        problems = list(problems)
+        if not problems:
+            return
+        values = self._settings.errors.include_values
+        with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["row", "column", "rule"])
-            writer.writerows((p.row, p.column, p.rule) for p in problems[:MAX_LISTED_ERRORS])
-    path.rename(folder / f"{stem}.csv")
+            head = ["line", "row", "column", "code", "rule"]
+            writer.writerow([*head, "source_row_id", "value"] if values else head)
+            for p in problems:
+                line = [p.line, p.row, p.column, p.code, p.rule]
+                writer.writerow([*line, p.row_id, p.value] if values else line)
+
+
+def manifest_of(path: Path) -> Path:
+    """Where the manifest of a file lies."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv" and not path.name.endswith(".errors.csv")
+
+
+def _move(path: Path, target: Path) -> None:
+    """The file with its manifest. A manifest is copied before and removed after, so that a crash parts no file from it.
+
+    One that lies beside the target already was left by such a crash, or is of another file.
+    """
+    own, copy = manifest_of(path), manifest_of(target)
+    copy.unlink(missing_ok=True)
+    if own.is_symlink() or own.is_file():
+        shutil.copyfile(own, copy, follow_symlinks=False)
+    path.rename(target)
+    own.unlink(missing_ok=True)
+
+
+def _state(path: Path) -> tuple[tuple[int, int, int] | None, ...] | None:
+    """What moves while somebody writes: the file's and its manifest's node, size and time. None when it is gone."""
+    states = tuple(_stat(p) for p in (path, manifest_of(path)))
+    return None if states[0] is None else states
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    # The size of a folder says nothing of the files in it, and it is refused anyway.
+    size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    return status.st_ino, size, status.st_mtime_ns

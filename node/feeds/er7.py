@@ -11,110 +11,122 @@ and the shape never depends on content.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+
+from node.feeds.hl7_encoding import Separators, codec_of, decode, unescape
 
 DELETE = '""'
 """A field's value that asks to delete what is stored (HL7 v2.5 2.5.3); the empty string says nothing at all."""
 
 MAX_SEGMENTS = 20_000
-MAX_BREAKS = 50
-"""Line breaks by escape sequence per value; more are dropped."""
+MAX_REPETITIONS = 1_000
+"""Of one field; a message of nothing but repetitions must not hold up the feed."""
+REPETITIONS_NOT_READ = "REPETITIONS_NOT_READ"
+"""Warning: a field had more than `MAX_REPETITIONS`."""
 
 _BOM = b"\xef\xbb\xbf"
-_SEGMENT_END = re.compile(r"\r\n|\r|\n")
-_SEGMENT_ID = re.compile(r"[A-Z][A-Z0-9]{2}")
-_BREAK = re.compile(r"\.(br|sp)\d*|\.(fi|nf|in|ti|sk|ce)[+-]?\d*")
-
-CODECS = {
-    "ASCII": "ascii",
-    **{f"8859/{n}": f"iso8859-{n}" for n in (*range(1, 10), 15)},
-    "ISO IR6": "ascii",
-    "ISO IR14": "shift_jis",
-    "ISO IR87": "iso2022_jp",
-    "ISO IR159": "iso2022_jp_1",
-    "GB 18030-2000": "gb18030",
-    "KS X 1001": "euc_kr",
-    "BIG-5": "big5",
-    "UNICODE UTF-8": "utf-8",
-}
-"""MSH-18 (table 0211) -> Python codec. CNS 11643-1992 has none in the standard library and is refused."""
+_SURROUNDING = b" \t\r\n\0"
+_LINE_END = re.compile(rb"[\r\n]")
+_SHIFT = re.compile(rb"\x1b[$()]")
+_MENDED_BY_SENDER = frozenset({100, 101, 102, 103, 205})
 
 
 class HL7Error(Exception):
     """The message cannot be accepted. `code` is of HL7 table 0357, `location` like `MSH-18`; neither holds a value."""
 
-    def __init__(self, code: int, location: str = "", *, reject: bool = False) -> None:
+    def __init__(self, code: int, location: str = "", *, sequence: int = 1, reject: bool = False) -> None:
         super().__init__(f"HL7 error {code} at {location or 'message'}")
         self.code = code
         self.location = location
-        self.reject = reject or code in range(200, 205) or code > 205  # noqa: PLR2004 - table 0357: 205 is the sender's
+        self.sequence = sequence
+        """Which of the segments of that name, from 1 (ERL.2)."""
+        self.reject = reject or code not in _MENDED_BY_SENDER
         """True: answered AR/CR. False: the sender can mend the content, answered AE/CE."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Separators:
-    """The five encoding characters of MSH-1 and MSH-2."""
-
-    field: str = "|"
-    component: str = "^"
-    repetition: str = "~"
-    escape: str = "\\"
-    subcomponent: str = "&"
 
 
 class Segment:
     """One segment. Fields are split at the first access, everything below on each access."""
 
-    __slots__ = ("_codec", "_fields", "_line", "_separators")
+    __slots__ = ("_codec", "_fields", "_line", "_repeated", "_separators", "_warnings", "id")
 
-    def __init__(self, line: str, separators: Separators, codec: str) -> None:
+    def __init__(self, line: str, separators: Separators, codec: str, warnings: dict[str, int] | None = None) -> None:
+        self.id = line[:3]
+        """`PID`, `OBX`, ...; empty for a segment that is not there."""
         self._line = line
         self._separators = separators
         self._codec = codec
+        self._warnings = warnings
         self._fields: list[str] | None = None
-
-    @property
-    def id(self) -> str:
-        """`PID`, `OBX`, ...; empty for a segment that is not there."""
-        return self._line[:3]
+        self._repeated: dict[int, list[str]] | None = None
 
     def raw(self, number: int) -> str:
         """Field `number` as sent, escapes included; MSH-1 is the separator itself (HL7 v2.5 2.15.9.1)."""
-        if self._fields is None:
-            self._fields = self._line.split(self._separators.field)
-        if self.id == "MSH":
-            if number == 1:
-                return self._separators.field
-            number -= 1
-        return self._fields[number] if number < len(self._fields) else ""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = self._line.split(self._separators.field)
+            if self.id == "MSH":
+                fields.insert(1, self._separators.field)
+        return fields[number] if number < len(fields) else ""
 
     def repetitions(self, number: int) -> int:
-        """How many repetitions field `number` has; 0 when it is empty."""
+        """How many repetitions field `number` has; 0 when it is empty. Beyond `MAX_REPETITIONS` they are not read."""
         raw = self.raw(number)
-        return raw.count(self._separators.repetition) + 1 if raw else 0
+        count = raw.count(self._separators.repetition) + 1 if raw else 0
+        if count > MAX_REPETITIONS and self._warnings is not None:
+            self._warnings[REPETITIONS_NOT_READ] = self._warnings.get(REPETITIONS_NOT_READ, 0) + 1
+        return min(count, MAX_REPETITIONS)
 
     def get(self, number: int, component: int = 1, subcomponent: int = 1, *, repetition: int = 1) -> str:
-        """A value with its escapes resolved; `DELETE` and the empty string are two different answers."""
-        s = self._separators
-        part = _nth(self.raw(number), s.repetition, repetition)
-        part = _nth(_nth(part, s.component, component), s.subcomponent, subcomponent)
-        return _unescape(part, s, self._codec) if s.escape in part else part
+        """A value with its escapes resolved; `DELETE` and the empty string are two different answers.
+
+        MSH-1 and MSH-2 are separators, not values: ask for them with `raw`.
+        """
+        raw = self.raw(number) if repetition == 1 else self._repetition(number, repetition)
+        return self._part(raw, component, subcomponent)
 
     def text(self, number: int, component: int = 1, subcomponent: int = 1, *, repetition: int = 1) -> str:
         """As `get`, trimmed, with a deletion read as empty: for values that are not stored as a state."""
-        value = self.get(number, component, subcomponent, repetition=repetition).strip()
+        raw = self.raw(number) if repetition == 1 else self._repetition(number, repetition)
+        if raw.isalnum():  # most values; no separator is a letter or a digit
+            return raw if component == subcomponent == 1 else ""
+        value = self._part(raw, component, subcomponent).strip()
         return "" if value == DELETE else value
+
+    def _repetition(self, number: int, repetition: int) -> str:
+        """One repetition; they are split once, or a field of thousands would be searched thousands of times."""
+        if self._repeated is None:
+            self._repeated = {}
+        if (split := self._repeated.get(number)) is None:
+            split = self.raw(number).split(self._separators.repetition, MAX_REPETITIONS)[:MAX_REPETITIONS]
+            self._repeated[number] = split
+        return split[repetition - 1] if 1 <= repetition <= len(split) else ""
+
+    def _part(self, part: str, component: int, subcomponent: int) -> str:
+        s = self._separators
+        if s.repetition in part:
+            part = _nth(part, s.repetition, 1)
+        if component != 1 or s.component in part:
+            part = _nth(part, s.component, component)
+        if subcomponent != 1 or s.subcomponent in part:
+            part = _nth(part, s.subcomponent, subcomponent)
+        if s.escape not in part:
+            return part
+        return unescape(part, s, self._codec, {} if self._warnings is None else self._warnings)
 
 
 class Message:
     """A decoded message: its segments in order."""
 
-    __slots__ = ("codec", "segments", "separators")
+    __slots__ = ("codec", "segments", "separators", "warnings")
 
-    def __init__(self, segments: tuple[Segment, ...], separators: Separators, codec: str) -> None:
+    def __init__(
+        self, segments: tuple[Segment, ...], separators: Separators, codec: str, warnings: dict[str, int] | None = None
+    ) -> None:
         self.segments = segments
         self.separators = separators
         self.codec = codec
+        self.warnings: dict[str, int] = {} if warnings is None else warnings
+        """Codes of what could not be read (`hl7_encoding`), counted at each access."""
 
     @property
     def header(self) -> Segment:
@@ -127,12 +139,13 @@ class Message:
         return next(found, Segment("", self.separators, self.codec))
 
 
-def parse(frame: bytes, *, default_charset: str = "utf-8") -> Message:
+def parse(frame: bytes, *, default_charset: str = "utf-8", pinned_charset: str | None = None) -> Message:
     """Read one message.
 
     Args:
         frame: the bytes between VT and FS.
         default_charset: Python codec of messages whose MSH-18 is empty.
+        pinned_charset: Python codec of every message of the feed, whatever its MSH-18 states.
 
     Raises:
         HL7Error: the only error, whatever the bytes are.
@@ -140,34 +153,25 @@ def parse(frame: bytes, *, default_charset: str = "utf-8") -> Message:
     """
     frame = stripped(frame)
     separators = read_separators(frame)
-    declared = _declared_charset(frame, separators)
-    codec = codec_of(declared) if declared else default_charset
+    _check_end_of_separators(frame[3:10])
+    declared = declared_charset(frame, separators)
+    codec = pinned_charset or _codec(declared, separators, default_charset)
+    if b"\0" in frame or (b"\x1b" in frame and _SHIFT.search(frame) and not codec.startswith("iso2022")):
+        raise HL7Error(102, "message")  # switches to a character set that was not declared: fields would shift
     try:
-        text = frame.decode(codec)
-    except (UnicodeDecodeError, LookupError) as error:
+        text = decode(frame, codec)
+    except (UnicodeError, LookupError) as error:
         raise HL7Error(102, "MSH-18") from error
-    segments = _split(text, separators, codec)
-    if _nth(segments[0].raw(18), separators.repetition, 1).strip() != declared:
-        raise HL7Error(102, "MSH-18")
-    return Message(segments, separators, codec)
-
-
-def codec_of(charset: str) -> str:
-    """The codec of a value of MSH-18.
-
-    Raises:
-        HL7Error: 103, the character set is not one of `CODECS`.
-
-    """
-    try:
-        return CODECS[charset.upper()]
-    except KeyError as error:
-        raise HL7Error(103, "MSH-18") from error
+    warnings: dict[str, int] = {}
+    segments = _split(text, separators, codec, warnings)
+    if not pinned_charset and segments[0].raw(18) != declared:
+        raise HL7Error(102, "MSH-18")  # some byte of MSH was not the separator it looked like
+    return Message(segments, separators, codec, warnings)
 
 
 def stripped(frame: bytes) -> bytes:
     """The frame without byte order mark and surrounding white space or NULs."""
-    return frame.strip(b" \t\r\n\0").removeprefix(_BOM).strip(b" \t\r\n\0")
+    return frame.strip(_SURROUNDING).removeprefix(_BOM).strip(_SURROUNDING)
 
 
 def read_separators(frame: bytes) -> Separators:
@@ -179,71 +183,70 @@ def read_separators(frame: bytes) -> Separators:
     """
     if not frame.startswith(b"MSH"):
         raise HL7Error(207, "MSH-1")
-    head = frame[3:8].decode("latin-1")
-    usable = all("!" <= c <= "~" and not c.isalnum() for c in head)
-    if len(head) != len(set(head)) or len(head) != 5 or not usable:  # noqa: PLR2004 - five encoding characters
+    return _separators(frame[3:8])
+
+
+def declared_charset(frame: bytes, separators: Separators) -> str:
+    """MSH-18 as it is found in the bytes, before any decoding; the decoded text must say the same."""
+    fields = header_line(frame).split(separators.field.encode(), 18)
+    return fields[17].decode("latin-1") if len(fields) > 17 else ""  # noqa: PLR2004 - MSH-18
+
+
+def header_line(frame: bytes) -> bytes:
+    """The bytes up to the first segment end."""
+    end = _LINE_END.search(frame)
+    return frame[: end.start()] if end else frame
+
+
+@lru_cache(maxsize=64)
+def _separators(head: bytes) -> Separators:
+    text = head.decode("latin-1")
+    usable = all("!" <= c <= "~" and not c.isalnum() for c in text)
+    if len(text) != len(set(text)) or len(text) != 5 or not usable:  # noqa: PLR2004 - five encoding characters
         raise HL7Error(102, "MSH-2")
-    return Separators(field=head[0], component=head[1], repetition=head[2], escape=head[3], subcomponent=head[4])
+    return Separators(field=text[0], component=text[1], repetition=text[2], escape=text[3], subcomponent=text[4])
 
 
-def _declared_charset(frame: bytes, separators: Separators) -> str:
-    """First repetition of MSH-18, searched in the bytes; checked against the decoded text afterwards."""
-    line = re.split(rb"[\r\n]", frame, maxsplit=1)[0].decode("latin-1")
-    fields = line.split(separators.field)
-    return _nth(fields[17], separators.repetition, 1).strip() if len(fields) > 17 else ""  # noqa: PLR2004 - MSH-18
+@lru_cache(maxsize=64)
+def _check_end_of_separators(head: bytes) -> None:
+    """MSH-2 ends after four characters, or after five: v2.7 adds the truncation character (2.5.5.2)."""
+    ends = {"", head[:1].decode("latin-1"), "\r", "\n"}
+    after = head[5:].decode("latin-1")
+    if after[:1] in ends:
+        return
+    if after[1:] not in ends or after[0].isalnum() or not "!" <= after[0] <= "~":
+        raise HL7Error(102, "MSH-2")
 
 
-def _split(text: str, separators: Separators, codec: str) -> tuple[Segment, ...]:
-    lines = [line for line in _SEGMENT_END.split(text) if line.strip("\0 ")]
+def _codec(declared: str, separators: Separators, default_charset: str) -> str:
+    codec = codec_of(declared, repetition=separators.repetition, default=default_charset)
+    if codec is None:
+        raise HL7Error(103, "MSH-18")
+    return codec
+
+
+def _split(text: str, separators: Separators, codec: str, warnings: dict[str, int]) -> tuple[Segment, ...]:
+    if text.count("\r") + text.count("\n") > 2 * MAX_SEGMENTS:  # before a list is made of them
+        raise HL7Error(207, "message")
+    text = text.replace("\r\n", "\r").replace("\n", "\r")
+    if "\rMSH" in text:
+        raise HL7Error(207, "MSH", sequence=2)  # two messages in one frame would become one patient
+    lines = text.split("\r")
+    named = _segment_start(separators.field).match
+    if not all(map(named, lines)):
+        lines = [line for line in lines if line.strip(" \t")]
+        if not all(map(named, lines)):
+            raise HL7Error(100, "message")
     if len(lines) > MAX_SEGMENTS:
         raise HL7Error(207, "message")
-    for position, line in enumerate(lines):
-        named = _SEGMENT_ID.fullmatch(line[:3]) is not None
-        if not named or (len(line) > 3 and line[3] != separators.field):  # noqa: PLR2004 - the id has three characters
-            raise HL7Error(100, "message")
-        if position and line.startswith("MSH"):
-            raise HL7Error(207, "MSH")  # two messages in one frame would become one patient
-    return tuple(Segment(line, separators, codec) for line in lines)
+    return tuple([Segment(line, separators, codec, warnings) for line in lines])
+
+
+@lru_cache(maxsize=64)
+def _segment_start(field: str) -> re.Pattern[str]:
+    return re.compile(rf"[A-Z][A-Z0-9]{{2}}(?:{re.escape(field)}|\Z)")
 
 
 def _nth(text: str, separator: str, number: int) -> str:
-    if number == 1:
-        return text.split(separator, 1)[0]
     parts = text.split(separator, number)
     return parts[number - 1] if number <= len(parts) else ""
-
-
-def _unescape(text: str, separators: Separators, codec: str) -> str:
-    """Resolve escape sequences (HL7 v2.5 2.7); an unterminated one stays as it is."""
-    literal = {
-        "F": separators.field,
-        "S": separators.component,
-        "T": separators.subcomponent,
-        "R": separators.repetition,
-        "E": separators.escape,
-        "H": "",
-        "N": "",
-    }
-    breaks = 0
-
-    def resolve(match: re.Match[str]) -> str:
-        nonlocal breaks
-        body = match[1]
-        if body in literal:
-            return literal[body]
-        if _BREAK.fullmatch(body):
-            breaks += 1
-            return "\n" if breaks <= MAX_BREAKS else ""
-        if body[:1] == "X":
-            return _hexadecimal(body[1:], codec)
-        return "\ufffd" if body[:1] in ("C", "M", "Z") else match[0]
-
-    mark = re.escape(separators.escape)
-    return re.sub(f"{mark}([^{mark}]*){mark}", resolve, text)
-
-
-def _hexadecimal(digits: str, codec: str) -> str:
-    try:
-        return bytes.fromhex(digits).decode(codec, errors="replace")
-    except ValueError:
-        return "\ufffd"

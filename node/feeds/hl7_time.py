@@ -1,6 +1,7 @@
 """HL7 date/time values as intervals of instants: a date is a whole local day, not midnight.
 
-Only the HL7 grammar is read (v2.5 2.A.22): libraries that guess turned `2025-06-15` into the first of January.
+Only the HL7 grammar is read (v2.5 2.A.22): libraries that guess turned `2025-06-15` into the first of January. One
+thing more is taken because it cannot be misread: a fraction of five or six digits, as databases write it (HL7: four).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import calendar
 import datetime as dt
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 _DTM = re.compile(
@@ -16,6 +18,9 @@ _DTM = re.compile(
     r"(?P<z>[+-]\d{4})?",
     re.ASCII,
 )
+_EASTERNMOST, _WESTERNMOST = dt.timedelta(hours=14), -dt.timedelta(hours=12)
+_DAY = 2
+"""Parts below the year that a calendar date states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,20 +31,27 @@ class Interval:
     end: dt.datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stated:
+    """A value as written: local time of its beginning, parts stated below the year, offset if there is one."""
+
+    local: dt.datetime
+    precision: int
+    offset: dt.timezone | None
+
+
+@lru_cache(maxsize=4096)  # the values of a message mostly share one or two times
 def interval(text: str, zone: ZoneInfo) -> Interval | None:
     """The interval that an HL7 DTM value states; None when it is empty or no DTM. `zone` serves where no offset is."""
-    match = _DTM.fullmatch(text.strip())
-    if match is None:
+    stated = _read(text)
+    if stated is None:
         return None
-    year, month, day, hour, minute, second = (int(match[k]) if match[k] else None for k in "ymdHMS")
-    fraction = int((match["f"] or "0").ljust(6, "0"))
     try:
-        assert year is not None  # noqa: S101 - the grammar demands the year
-        local = dt.datetime(year, month or 1, day or 1, hour or 0, minute or 0, second or 0, fraction)  # noqa: DTZ001
-        after = _end(local, precision=sum(v is not None for v in (month, day, hour, minute, second)))
-        offset = _offset(match["z"])
-        return Interval(start=_instant(local, offset, zone), end=_instant(after, offset, zone))
-    except (ValueError, OverflowError):
+        return Interval(
+            start=_instant(stated.local, stated.offset, zone),
+            end=_instant(_end(stated.local, stated.precision), stated.offset, zone),
+        )
+    except OverflowError:  # the last day of the year 9999
         return None
 
 
@@ -51,13 +63,8 @@ def instant(text: str, zone: ZoneInfo) -> dt.datetime | None:
 
 def date(text: str) -> dt.date | None:
     """The calendar date of a DTM or DT value, or None when it is coarser than a day or no date."""
-    match = _DTM.fullmatch(text.strip())
-    if match is None or not match["d"]:
-        return None
-    try:
-        return dt.date(int(match["y"]), int(match["m"]), int(match["d"]))
-    except ValueError:
-        return None
+    stated = _read(text)
+    return stated.local.date() if stated and stated.precision >= _DAY else None
 
 
 def local_interval(local: dt.datetime, *, whole_day: bool, zone: ZoneInfo) -> Interval:
@@ -66,6 +73,20 @@ def local_interval(local: dt.datetime, *, whole_day: bool, zone: ZoneInfo) -> In
         return Interval(start=local, end=local)
     after = local + dt.timedelta(days=1) if whole_day else local
     return Interval(start=_instant(local, None, zone), end=_instant(after, None, zone))
+
+
+def _read(text: str) -> _Stated | None:
+    match = _DTM.fullmatch(text.strip())
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (int(match[k]) if match[k] else None for k in "ymdHMS")
+    fraction = int((match["f"] or "0").ljust(6, "0"))
+    try:
+        local = dt.datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0, fraction)  # noqa: DTZ001
+        offset = _offset(match["z"])
+    except ValueError:
+        return None
+    return _Stated(local=local, precision=sum(v is not None for v in (month, day, hour, minute, second)), offset=offset)
 
 
 def _end(local: dt.datetime, precision: int) -> dt.datetime:
@@ -84,10 +105,14 @@ def _end(local: dt.datetime, precision: int) -> dt.datetime:
 
 
 def _offset(text: str | None) -> dt.timezone | None:
+    """The zone of `+0100`. ValueError: no offset that a civil time ever has, so the instant would be wrong by hours."""
     if not text:
         return None
-    minutes = int(text[1:3]) * 60 + int(text[3:])
-    return dt.timezone(dt.timedelta(minutes=-minutes if text[0] == "-" else minutes))
+    hours, minutes = int(text[1:3]), int(text[3:])
+    offset = dt.timedelta(hours=hours, minutes=minutes) * (-1 if text[0] == "-" else 1)
+    if minutes > 59 or not _WESTERNMOST <= offset <= _EASTERNMOST:  # noqa: PLR2004 - minutes of an hour
+        raise ValueError(text)
+    return dt.timezone(offset)
 
 
 def _instant(local: dt.datetime, offset: dt.timezone | None, zone: ZoneInfo) -> dt.datetime:

@@ -1,42 +1,24 @@
-"""Persons, their identifiers and demographics, and the merges between them.
+"""What is known of persons: their identifiers and demographics, read through the merges between them.
 
 A merge is an edge `prior -> survivor` that is followed when reading; no row is rewritten for it, so it can be undone.
-Two identifiers are one when value and issuer agree (`node.names.same_issuer`); when a statement would fit two persons
-nothing is written and the fact is refused: a guess here would join one patient's values to another.
+Two identifiers are one when value and issuer agree (`node.names.same_issuer`). Written is in `clinical_people` and
+`clinical_merges`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import enum
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from model.domain import AssigningAuthority, Identifier, NameGroup, PatientIdentity, PersonName, Sex
-from node.facts import MergeFact, PersonFact
-from node.names import blocklisted, same_issuer
+from node.names import same_issuer
 from node.store.clinical_schema import person, person_alias, person_demographics, person_identifier
 
 _i, _a, _d = person_identifier.c, person_alias.c, person_demographics.c
-
-
-class Refusal(enum.StrEnum):
-    """Why a fact was not written; a person must look."""
-
-    NO_ID = "NO_ID"
-    """The identifier identifies nobody."""
-    UNTRUSTED_ISSUER = "UNTRUSTED_ISSUER"
-    IDENTIFIER_CONFLICT = "IDENTIFIER_CONFLICT"
-    """One statement names identifiers of two persons, or a half-stated issuer fits two."""
-    SELF_MERGE = "SELF_MERGE"
-    MERGE_CYCLE = "MERGE_CYCLE"
-    MERGE_CONFLICT = "MERGE_CONFLICT"
-    """The prior patient was merged into someone else before."""
-
-
-class Refused(Exception):
-    """A fact that must not be written. The message is its code, without patient data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,43 +32,74 @@ class Known:
 
 def find(c: sa.Connection, value: str) -> tuple[Known, ...]:
     """Every stored identifier with this value, whoever issued it."""
-    rows = c.execute(sa.select(person_identifier).where(_i.value == value.strip()).order_by(_i.id)).all()
-    return tuple(
-        Known(
-            row=r.id,
-            person_key=r.person_id,
-            identifier=Identifier(
-                value=r.value,
-                authority=AssigningAuthority(
-                    namespace=r.namespace, universal_id=r.universal_id, universal_id_type=r.universal_id_type
-                ),
-            ),
-        )
-        for r in rows
-    )
+    return find_all(c, (value.strip(),))
+
+
+def find_all(c: sa.Connection, values: Iterable[str]) -> tuple[Known, ...]:
+    """Every stored identifier with one of these (trimmed) values, oldest first."""
+    return _known(c, _i.value.in_(list(values)))
 
 
 def find_issued(c: sa.Connection, identifier: Identifier) -> tuple[Known, ...]:
     """Stored identifiers that are this one: same value, same issuer."""
-    return tuple(k for k in find(c, identifier.value) if same_issuer(k.identifier.authority, identifier.authority))
+    return issued(find(c, identifier.value), identifier)
+
+
+def issued(found: Iterable[Known], identifier: Identifier) -> tuple[Known, ...]:
+    """Of the identifiers with one value those of the same issuer.
+
+    A form stated by namespace alone is its person's: it matches no other universal ID than that person's own, although
+    the namespace is equal. Else the second of two hospitals that call themselves `HOSP` would find the first's patient.
+    """
+    found, authority = tuple(found), identifier.authority
+    others = {
+        k.person_key
+        for k in found
+        if k.identifier.authority.namespace == authority.namespace
+        and authority.universal_id
+        and k.identifier.authority.universal_id not in ("", authority.universal_id)
+    }
+    return tuple(
+        k
+        for k in found
+        if same_issuer(k.identifier.authority, authority)
+        and (k.person_key not in others or k.identifier.authority.universal_id == authority.universal_id)
+    )
+
+
+def is_prior(c: sa.Connection, identifier: Identifier) -> bool:
+    """Whether the identifier's person was merged into another."""
+    return any(root(c, known.person_key) != known.person_key for known in find_issued(c, identifier))
 
 
 def root(c: sa.Connection, person_key: int, known_at: dt.datetime | None = None) -> int:
     """The person that `person_key` is read as, through every merge known at `known_at` (None: now)."""
-    seen = {person_key}
-    while True:
-        after = c.execute(
-            sa.select(_a.survivor_person_id).where(_a.prior_person_id == person_key, _standing(known_at))
-        ).scalar()
-        if after is None or after in seen:
-            return person_key
-        seen.add(after)
-        person_key = int(after)
+    return roots(c, (person_key,), known_at)[person_key]
+
+
+def roots(c: sa.Connection, person_keys: Collection[int], known_at: dt.datetime | None = None) -> dict[int, int]:
+    """`root` of many persons."""
+    edges: dict[int, int] = {}
+    new = set(person_keys)
+    while new:
+        found = c.execute(
+            sa.select(_a.prior_person_id, _a.survivor_person_id).where(
+                _a.prior_person_id.in_(list(new)), _standing(known_at)
+            )
+        ).all()
+        edges.update({r.prior_person_id: r.survivor_person_id for r in found})
+        new = {r.survivor_person_id for r in found} - edges.keys()
+    return {key: _end(edges, key) for key in person_keys}
 
 
 def group(c: sa.Connection, person_key: int, known_at: dt.datetime | None = None) -> tuple[int, ...]:
     """All persons that are read as this one, itself first. `person_key` is a root."""
-    members, new = [person_key], [person_key]
+    return groups(c, (person_key,), known_at)
+
+
+def groups(c: sa.Connection, person_keys: Collection[int], known_at: dt.datetime | None = None) -> tuple[int, ...]:
+    """All persons that are read as one of these roots, the roots first."""
+    members, new = list(person_keys), list(person_keys)
     while new:
         found = c.execute(
             sa.select(_a.prior_person_id).where(_a.survivor_person_id.in_(new), _standing(known_at))
@@ -113,164 +126,55 @@ def demographics(
     r = c.execute(
         sa.select(person_demographics).where(_d.person_id == person_key, known, until).order_by(_d.id.desc()).limit(1)
     ).one_or_none()
-    if r is None:
-        return None
+    return None if r is None else (identity_of(r), r.valid_since)
+
+
+def identity_of(row: sa.Row[Any]) -> PatientIdentity:
+    """Name, birth date and sex of a row of `person_demographics`; without identifiers."""
     name = PersonName(
-        alphabetic=NameGroup(family=r.alphabetic_family, given=r.alphabetic_given),
-        ideographic=NameGroup(family=r.ideographic_family, given=r.ideographic_given),
-        phonetic=NameGroup(family=r.phonetic_family, given=r.phonetic_given),
+        alphabetic=NameGroup(family=row.alphabetic_family, given=row.alphabetic_given),
+        ideographic=NameGroup(family=row.ideographic_family, given=row.ideographic_given),
+        phonetic=NameGroup(family=row.phonetic_family, given=row.phonetic_given),
     )
-    return PatientIdentity(name=name, birth_date=r.birth_date, sex=Sex(r.sex)), r.valid_since
+    return PatientIdentity(name=name, birth_date=row.birth_date, sex=Sex(row.sex))
 
 
-def identifiers_of(c: sa.Connection, person_keys: tuple[int, ...]) -> tuple[Identifier, ...]:
+def identifiers_of(c: sa.Connection, person_keys: Collection[int]) -> tuple[Identifier, ...]:
     """Every identifier of these persons."""
-    values = c.execute(sa.select(_i.value).where(_i.person_id.in_(person_keys)).distinct()).scalars().all()
-    return tuple(k.identifier for v in values for k in find(c, v) if k.person_key in person_keys)
+    return tuple(known.identifier for known in known_of(c, person_keys))
 
 
-def upsert(c: sa.Connection, fact: PersonFact, at: dt.datetime, trusted: tuple[str, ...]) -> int:
-    """Insert or extend a person; older demographics never replace newer ones. Number of rows written.
-
-    Raises:
-        Refused: no usable identifier, or the principal one fits two persons.
-
-    """
-    usable = [i for i in fact.identity.identifiers if _usable(i, trusted)]
-    if not usable:
-        raise Refused(Refusal.UNTRUSTED_ISSUER if fact.identity.identifiers else Refusal.NO_ID)
-    known = {i: find_issued(c, i) for i in usable}
-    roots = {root(c, k.person_key) for found in known.values() for k in found}
-    if not roots:
-        return _insert_person(c, usable, fact, at)
-    if len(roots) > 1:
-        # The list names two persons whom nobody has merged. That is for a person to decide, not for a feed.
-        raise Refused(Refusal.IDENTIFIER_CONFLICT)
-    keys = {k.person_key for found in known.values() for k in found}
-    # A message that names only a merged-away identifier speaks of that person's row; the survivor's stays as it is.
-    target = min(roots & keys or keys)
-    written = sum(_insert_identifier(c, i, target, at) for i in usable)
-    return written + _write_demographics(c, target, fact, at)
+def known_of(c: sa.Connection, person_keys: Collection[int]) -> tuple[Known, ...]:
+    """`identifiers_of` as stored, oldest first."""
+    return _known(c, _i.person_id.in_(list(person_keys)))
 
 
-def identifier_id(c: sa.Connection, identifier: Identifier, at: dt.datetime, trusted: tuple[str, ...]) -> int:
-    """The stored identifier, inserted with a new person when nobody knows it yet.
-
-    Raises:
-        Refused: it identifies nobody, its issuer is not trusted, or it fits two persons.
-
-    """
-    if not _usable(identifier, trusted):
-        raise Refused(Refusal.NO_ID if blocklisted(identifier.value) else Refusal.UNTRUSTED_ISSUER)
-    found = find_issued(c, identifier)
-    if len({root(c, k.person_key) for k in found}) > 1:
-        raise Refused(Refusal.IDENTIFIER_CONFLICT)
-    exact = next((k for k in found if k.identifier.authority == identifier.authority), None)
-    if exact is not None:
-        return exact.row
-    _insert_identifier(c, identifier, found[0].person_key if found else _new_person(c, at), at)
-    return next(k.row for k in find(c, identifier.value) if k.identifier.authority == identifier.authority)
+def _known(c: sa.Connection, wanted: sa.ColumnElement[bool]) -> tuple[Known, ...]:
+    return tuple(
+        Known(
+            row=r.id,
+            person_key=r.person_id,
+            identifier=Identifier(
+                value=r.value,
+                authority=AssigningAuthority(
+                    namespace=r.namespace, universal_id=r.universal_id, universal_id_type=r.universal_id_type
+                ),
+            ),
+        )
+        for r in c.execute(sa.select(person_identifier).where(wanted).order_by(_i.id)).all()
+    )
 
 
-def merge(c: sa.Connection, fact: MergeFact, at: dt.datetime, trusted: tuple[str, ...]) -> int:
-    """Read `prior` as `survivor` from now on; an unknown prior gets its alias all the same.
-
-    Raises:
-        Refused: SELF_MERGE, MERGE_CYCLE, MERGE_CONFLICT (the prior is merged into someone else), or as `identifier_id`.
-
-    """
-    if fact.prior.value == fact.survivor.value and same_issuer(fact.prior.authority, fact.survivor.authority):
-        raise Refused(Refusal.SELF_MERGE)
-    prior, survivor = (_person_of(c, identifier_id(c, i, at, trusted)) for i in (fact.prior, fact.survivor))
-    if prior == survivor:
-        return 0
-    end = root(c, survivor)
-    if end == prior:
-        raise Refused(Refusal.MERGE_CYCLE)
-    if root(c, prior) == end:
-        return 0
-    if root(c, prior) != prior:
-        raise Refused(Refusal.MERGE_CONFLICT)
-    c.execute(sa.insert(person_alias).values(prior_person_id=prior, survivor_person_id=survivor, recorded_at=at))
-    return 1
+def _end(edges: dict[int, int], person_key: int) -> int:
+    """The end of a chain of merges. Circles are refused when they are written; one would end here all the same."""
+    seen = {person_key}
+    while (after := edges.get(person_key, person_key)) not in seen:
+        seen.add(after)
+        person_key = after
+    return person_key
 
 
 def _standing(known_at: dt.datetime | None) -> sa.ColumnElement[bool]:
     if known_at is None:
         return _a.undone_at.is_(None)
     return sa.and_(_a.recorded_at <= known_at, sa.or_(_a.undone_at.is_(None), _a.undone_at > known_at))
-
-
-def _usable(identifier: Identifier, trusted: tuple[str, ...]) -> bool:
-    authority = identifier.authority
-    allowed = not trusted or authority.namespace in trusted or authority.universal_id in trusted
-    return authority.stated and allowed and not blocklisted(identifier.value)
-
-
-def _person_of(c: sa.Connection, row: int) -> int:
-    return int(c.execute(sa.select(_i.person_id).where(_i.id == row)).scalar_one())
-
-
-def _insert_person(c: sa.Connection, identifiers: list[Identifier], fact: PersonFact, at: dt.datetime) -> int:
-    key = _new_person(c, at)
-    written = sum(_insert_identifier(c, i, key, at) for i in identifiers)
-    return written + _write_demographics(c, key, fact, at)
-
-
-def _new_person(c: sa.Connection, at: dt.datetime) -> int:
-    return int(c.execute(sa.insert(person).values(recorded_at=at).returning(person.c.id)).scalar_one())
-
-
-def _insert_identifier(c: sa.Connection, identifier: Identifier, person_key: int, at: dt.datetime) -> int:
-    """Insert the identifier as sent unless exactly this form is there."""
-    authority = identifier.authority
-    value = identifier.value.strip()
-    if any(k.identifier.authority == authority for k in find(c, value)):
-        return 0
-    c.execute(
-        sa.insert(person_identifier).values(
-            person_id=person_key,
-            value=value,
-            namespace=authority.namespace,
-            universal_id=authority.universal_id,
-            universal_id_type=authority.universal_id_type,
-            recorded_at=at,
-        )
-    )
-    return 1
-
-
-def _write_demographics(c: sa.Connection, person_key: int, fact: PersonFact, at: dt.datetime) -> int:
-    """Write a version unless what is stored is newer or the same. What was not sent stays as it was known."""
-    stored = demographics(c, person_key)
-    new = _columns(fact.identity)
-    if stored is not None:
-        known, valid_since = stored
-        if valid_since > fact.valid_since:
-            return 0
-        old = _columns(known)
-        new = {name: value if value not in ("", None, Sex.UNKNOWN.value) else old[name] for name, value in new.items()}
-        if new == old and valid_since == fact.valid_since:
-            return 0
-    c.execute(
-        sa.update(person_demographics)
-        .where(_d.person_id == person_key, _d.superseded_at.is_(None))
-        .values(superseded_at=at)
-    )
-    values = {**new, "person_id": person_key, "valid_since": fact.valid_since, "recorded_at": at}
-    c.execute(sa.insert(person_demographics).values(values))
-    return 1
-
-
-def _columns(identity: PatientIdentity) -> dict[str, object]:
-    name = identity.name
-    return {
-        "alphabetic_family": name.alphabetic.family,
-        "alphabetic_given": name.alphabetic.given,
-        "ideographic_family": name.ideographic.family,
-        "ideographic_given": name.ideographic.given,
-        "phonetic_family": name.phonetic.family,
-        "phonetic_given": name.phonetic.given,
-        "birth_date": identity.birth_date,
-        "sex": identity.sex.value,
-    }

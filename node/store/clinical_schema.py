@@ -1,4 +1,4 @@
-"""The clinical tables: the HL7 inbox, persons and their identifiers, and bitemporal observations.
+"""The clinical tables: persons and their identifiers, and bitemporal observations.
 
 Nothing clinical is ever rewritten: a correction inserts a row and closes the old one (`superseded_at`), a merge is an
 edge that is followed when reading. Patient identifiers stand here and nowhere else in the ledger's logs.
@@ -12,27 +12,8 @@ from node.store.metadata import BIG_ID, UtcDateTime, metadata
 
 _PERSON = "person.id"
 _IDENTIFIER = "person_identifier.id"
-_NEW = sa.text("state = 'new'")
-
-hl7_frame = sa.Table(
-    "hl7_frame",
-    metadata,
-    sa.Column("seq", BIG_ID, primary_key=True, autoincrement=True),
-    sa.Column("received_at", UtcDateTime, nullable=False),
-    sa.Column("peer", sa.Text, nullable=False),
-    sa.Column("sending_app", sa.Text, nullable=False),
-    sa.Column("sending_facility", sa.Text, nullable=False),
-    sa.Column("message_type", sa.Text, nullable=False),
-    sa.Column("control_id", sa.Text, nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("ack_code", sa.String(2), nullable=False),
-    sa.Column("state", sa.String(12), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False, server_default=""),
-    sa.UniqueConstraint("sending_app", "sending_facility", "control_id", "sha256"),
-)
-"""One MLLP frame as received. `state`: new, done, quarantined (needs a person) or refused (answered with an error)."""
-sa.Index("ix_hl7_frame_new", hl7_frame.c.seq, sqlite_where=_NEW, postgresql_where=_NEW)
+_OPEN = sa.text("superseded_at IS NULL")
+_EMPTY = sa.text("''")
 
 person = sa.Table(
     "person",
@@ -74,6 +55,8 @@ person_demographics = sa.Table(
     sa.Column("valid_since", UtcDateTime, nullable=False),
     sa.Column("recorded_at", UtcDateTime, nullable=False),
     sa.Column("superseded_at", UtcDateTime, nullable=True),
+    sa.Column("dead", sa.Boolean, nullable=True),
+    sa.Column("died_at", UtcDateTime, nullable=True),
     sa.Index("ix_person_demographics_person_id", "person_id"),
 )
 """What is known of a person since `valid_since` (EVN-2, else MSH-7); versions, at most one of them open."""
@@ -86,10 +69,17 @@ person_alias = sa.Table(
     sa.Column("survivor_person_id", BIG_ID, sa.ForeignKey(_PERSON), nullable=False),
     sa.Column("recorded_at", UtcDateTime, nullable=False),
     sa.Column("undone_at", UtcDateTime, nullable=True),
+    sa.Column("kind", sa.String(8), nullable=False, server_default="merge"),
+    sa.Column("seq", BIG_ID, nullable=True),
+    sa.Column("remark", sa.String(40), nullable=False, server_default=_EMPTY),
     sa.Index("ix_person_alias_prior_person_id", "prior_person_id"),
     sa.Index("ix_person_alias_survivor_person_id", "survivor_person_id"),
 )
-"""A merge: the prior person is read as the survivor. An edge can be undone because no row was rewritten for it."""
+"""A merge: the prior person is read as the survivor. An edge can be undone because no row was rewritten for it.
+
+`kind`: `merge` (two records of one person) or `change` (a new identifier). `seq`: the inbox frame that asked for it.
+`remark`: `BIRTH_DATE_DIFFERS` where the two contradicted each other when they were merged.
+"""
 
 order_link = sa.Table(
     "order_link",
@@ -99,9 +89,13 @@ order_link = sa.Table(
     sa.Column("identifier_id", BIG_ID, sa.ForeignKey(_IDENTIFIER), nullable=False),
     sa.Column("recorded_at", UtcDateTime, nullable=False),
     sa.Column("superseded_at", UtcDateTime, nullable=True),
+    sa.Column("placer", sa.Text, nullable=False, server_default=_EMPTY),
+    sa.Column("filler", sa.Text, nullable=False, server_default=_EMPTY),
+    sa.Column("study_uid", sa.Text, nullable=False, server_default=_EMPTY),
     sa.Index("ix_order_link_accession", "accession"),
+    sa.Index("ix_order_link_study_uid", "study_uid"),
 )
-"""Which patient an accession number was ordered for."""
+"""Which patient an accession number and a Study Instance UID were ordered for; one of the two may be empty."""
 
 observation = sa.Table(
     "observation",
@@ -124,10 +118,18 @@ observation = sa.Table(
     sa.Column("available_at", UtcDateTime, nullable=False),
     sa.Column("recorded_at", UtcDateTime, nullable=False),
     sa.Column("superseded_at", UtcDateTime, nullable=True),
+    sa.Column("comparator", sa.String(8), nullable=False, server_default=_EMPTY),
+    sa.Column("status", sa.String(8), nullable=False, server_default=_EMPTY),
+    sa.Column("table_version", sa.Text, nullable=False, server_default=_EMPTY),
+    sa.Column("visit", sa.Text, nullable=False, server_default=_EMPTY),
+    sa.Column("seq", BIG_ID, nullable=True),
     sa.Index("ix_observation_identifier_id", "identifier_id", "variable", "end_at"),
-    sa.Index("ix_observation_key", "key"),
+    sa.Index("ix_observation_open_key", "key", sqlite_where=_OPEN, postgresql_where=_OPEN),
 )
-"""One version of one observation. `end_at` is the end in use (`model.asof.end_in_use`), `stated_end_at` as sent."""
+"""One version of one observation. `end_at` is the end in use (`model.asof.end_in_use`), `stated_end_at` as sent.
+
+`seq`: the inbox frame it came with; empty for a CSV row, whose `source` names import and row.
+"""
 
 dxa_result = sa.Table(
     "dxa_result",
@@ -136,15 +138,53 @@ dxa_result = sa.Table(
     sa.Column("identifier_id", BIG_ID, sa.ForeignKey(_IDENTIFIER), nullable=False),
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("region", sa.Text, nullable=False),
-    sa.Column("t_score", sa.Float(53), nullable=False),
+    sa.Column("t_score", sa.Float(53), nullable=True),
     sa.Column("observed_at", UtcDateTime, nullable=False),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("recorded_at", UtcDateTime, nullable=False),
     sa.Column("superseded_at", UtcDateTime, nullable=True),
+    sa.Column("z_score", sa.Float(53), nullable=True),
+    sa.Column("bmd", sa.Float(53), nullable=True),
+    sa.Column("usable", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("reason", sa.Text, nullable=False, server_default=_EMPTY),
+    sa.Column("seq", BIG_ID, nullable=True),
     sa.Index("ix_dxa_result_identifier_id", "identifier_id"),
-    sa.Index("ix_dxa_result_key", "key"),
+    sa.Index("ix_dxa_result_open_key", "key", sqlite_where=_OPEN, postgresql_where=_OPEN),
 )
-"""The truth for evaluation. No reader of features may select from this table."""
+"""The truth for evaluation: one of `t_score`, `z_score` and `bmd` (g/cm2) per row, none in a row that voids.
+
+No reader of features may select from this table.
+"""
+
+exposure = sa.Table(
+    "exposure",
+    metadata,
+    sa.Column("id", BIG_ID, primary_key=True, autoincrement=True),
+    sa.Column("identifier_id", BIG_ID, sa.ForeignKey(_IDENTIFIER), nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("code", sa.String(16), nullable=False),
+    sa.Column("start_at", UtcDateTime, nullable=False),
+    sa.Column("end_at", UtcDateTime, nullable=False),
+    sa.Column("available_at", UtcDateTime, nullable=False),
+    sa.Column("cancelled", sa.Boolean, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("recorded_at", UtcDateTime, nullable=False),
+    sa.Column("superseded_at", UtcDateTime, nullable=True),
+    sa.Column("seq", BIG_ID, nullable=True),
+    sa.Index("ix_exposure_identifier_id", "identifier_id"),
+    sa.Index("ix_exposure_open_key", "key", sqlite_where=_OPEN, postgresql_where=_OPEN),
+)
+"""Anti-osteoporotic drugs by ATC code. They follow the diagnosis: no reader of features may select from this table."""
+
+feed_remark = sa.Table(
+    "feed_remark",
+    metadata,
+    sa.Column("code", sa.String(40), primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("first_at", UtcDateTime, nullable=False),
+    sa.Column("last_at", UtcDateTime, nullable=False),
+)
+"""How often the HL7 feed met something that it does not use."""
 
 csv_file = sa.Table(
     "csv_file",
@@ -155,5 +195,14 @@ csv_file = sa.Table(
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("bad_rows", sa.Integer, nullable=False),
+    sa.Column("reason", sa.String(40), nullable=False, server_default=_EMPTY),
+    sa.Column("source", sa.String(40), nullable=False, server_default=_EMPTY),
+    sa.Column("rows_done", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("written", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("deleted", sa.Integer, nullable=False, server_default=sa.text("0")),
 )
-"""One dropped file by content: `importing`, `done` or `rejected`. Its name may name a patient and is not kept."""
+"""One dropped file by content and reading (`sha256` is over both). Its name may name a patient and is not kept.
+
+`state`: importing, held, released, rejected or done. `rows_done` grows in the transaction that writes the rows, so that
+a crash repeats none. `written` counts new versions, `deleted` those of them that take back what a snapshot lacks.
+"""

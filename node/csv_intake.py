@@ -1,0 +1,202 @@
+"""The CSV feed's way into the ledger: one short transaction per batch of rows, and the cases that wait are told.
+
+Rows go through the same writer as HL7 messages, each as a message of its own; what a batch needs is looked up together.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from model.domain import Identifier
+from node.facts import Change, DxaFact, Fact, ObservationFact, PersonFact
+from node.feeds.csv_import import Absent, Opened, Outcome
+from node.feeds.csv_keys import has_own_id
+from node.feeds.csv_rows import RowFacts
+from node.feeds.csv_rules import FileRule
+from node.intake import sound
+from node.store import alerts, csv_files
+from node.store.clinical_bulk import introduce
+from node.store.clinical_writer import Writer
+from node.store.csv_files import CsvState, OpenValue
+from node.store.engine import Connection, Ledger
+
+_END = {"done": CsvState.DONE, "held": CsvState.HELD, "rejected": CsvState.REJECTED}
+
+_log = structlog.get_logger()
+
+
+class LedgerSink:
+    """Writes the rows of CSV files.
+
+    Args:
+        ledger: where to.
+        changed: told, in the transaction that did it, what changed.
+        trusted: assigning authorities that may be inserted; empty means all.
+        now: the time at which rows become known to the node.
+
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        changed: Callable[[Connection, Sequence[Change]], object],
+        *,
+        trusted: tuple[str, ...] = (),
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    ) -> None:
+        self._ledger = ledger
+        self._changed = changed
+        self._trusted = trusted
+        self._now = now
+
+    def opened(self, digest: str, source: str) -> Opened | None:
+        """Take up an import; None when this content was imported before."""
+        with self._ledger.begin() as c:
+            file = csv_files.open_file(c, digest, source, self._now())
+        if file.state == CsvState.DONE:
+            _log.info("csv_already_imported", import_id=file.id)
+            return None
+        released = file.state == CsvState.RELEASED
+        return Opened(import_id=file.id, opened_at=file.recorded_at, rows_done=file.rows_done, released=released)
+
+    def write(self, import_id: int, rows: Sequence[RowFacts]) -> Sequence[tuple[int, str]]:
+        """Write the facts of these rows; (row, code) of those that were refused."""
+        refusals: list[tuple[int, str]] = []
+        at = self._now()
+        with self._ledger.begin() as c:
+            batch = _Batch(c, self._trusted, import_id, rows, at)
+            for row in rows:
+                refusals += [(row.row, code) for code in batch.take(row)]
+            changes = batch.end()
+            csv_files.advance(c, import_id, rows_done=rows[-1].row, written=batch.written)
+            self._changed(c, changes)
+        return refusals
+
+    def absent(self, opened: Opened, prefix: str, present: Callable[[str], bool]) -> Absent:
+        """What stands under this prefix and is not present, as facts that take it back."""
+        facts: list[Fact] = []
+        standing = 0
+        with self._ledger.read() as c:
+            for value in csv_files.open_values(c, prefix):
+                standing += 1
+                if not present(value.key):
+                    facts.append(_void(value, opened.import_id, opened.opened_at))
+        return Absent(facts=tuple(facts), standing=standing)
+
+    def delete(self, import_id: int, facts: Sequence[Fact]) -> None:
+        """Take back what a snapshot lacks."""
+        with self._ledger.begin() as c:
+            writer = Writer(c, trusted=self._trusted)
+            applied = writer.apply(facts, self._now())
+            changes = (*applied.changes, *writer.flush())
+            csv_files.take_back(c, import_id, written=applied.written)
+            self._changed(c, changes)
+
+    def closed(self, import_id: int, outcome: Outcome) -> None:
+        """Record how the file ended."""
+        with self._ledger.begin() as c:
+            csv_files.finish(
+                c,
+                import_id,
+                _END[outcome.where],
+                reason=outcome.rule,
+                rows=outcome.rows,
+                bad_rows=outcome.bad_rows,
+            )
+        _log.info(
+            "csv_import",
+            import_id=import_id,
+            outcome=outcome.where,
+            rule=outcome.rule,
+            rows=outcome.rows,
+            bad_rows=outcome.bad_rows,
+            remarks=dict(outcome.remarks),
+        )
+
+    def refused(self, rule: FileRule) -> None:
+        """Something lay in the inbox that is no file to be read: a person must look."""
+        with self._ledger.begin() as c:
+            alerts.raise_alert(c, alerts.AlertKind.QUARANTINED, "drop folder", rule)
+        _log.warning("csv_refused", rule=str(rule))
+
+
+class _Batch:
+    """The rows of one transaction, each a message of its own; what they need is looked up together."""
+
+    def __init__(
+        self, c: Connection, trusted: tuple[str, ...], import_id: int, rows: Sequence[RowFacts], at: dt.datetime
+    ) -> None:
+        self._at = at
+        self._import_id = import_id
+        self._stale = csv_files.observations_at(c, {key for row in rows for key in _stale_keys(row)})
+        self._writer = Writer(c, trusted=trusted)
+        facts = [fact for row in rows for fact in row.facts]
+        new = introduce(c, self._writer.people, (f for f in facts if isinstance(f, PersonFact)), at)
+        self._writer.prepare(facts)
+        self._changes = list(new.values())
+        self._said: dict[Identifier, PersonFact] = {s.identity.identifiers[0]: s for s in new}
+        """The last statement about each person: said again with the next value, it says nothing new."""
+        self.written = 2 * len(new)
+
+    def take(self, row: RowFacts) -> tuple[str, ...]:
+        """Write one row; the codes of what was refused."""
+        facts, refused = row.facts, tuple[str, ...]()
+        said = next((f for f in facts if isinstance(f, PersonFact)), None)
+        if said is not None and self._said.get(said.identity.identifiers[0]) == said:
+            facts = tuple(f for f in facts if f is not said)
+        else:
+            facts, refused = sound(self._writer.people, facts)
+        stale = [self._stale[key] for key in _stale_keys(row) if key in self._stale]
+        facts = (*facts, *(_void(value, self._import_id, self._at) for value in stale))
+        applied = self._writer.apply(facts, self._at)
+        self.written += applied.written
+        self._changes += applied.changes
+        refused = (*refused, *applied.refused)
+        if said is not None and not refused:
+            self._said[said.identity.identifiers[0]] = said
+        return refused
+
+    def end(self) -> tuple[Change, ...]:
+        """Write what was collected; everything that the batch changed."""
+        return (*self._changes, *self._writer.flush())
+
+
+def _stale_keys(row: RowFacts) -> set[str]:
+    """Own ids of a row under which it states no observation any more: an earlier one is not what the source says."""
+    stated = {fact.key for fact in row.facts if isinstance(fact, ObservationFact)}
+    return {key for key in row.keys if key not in stated and has_own_id(key)}
+
+
+def _void(value: OpenValue, import_id: int, at: dt.datetime) -> ObservationFact | DxaFact:
+    source = f"CSV {import_id}:0"
+    if value.region:
+        return DxaFact(
+            patient=value.patient,
+            key=value.key,
+            region=value.region,
+            t_score=None,
+            observed_at=value.start_at,
+            source=source,
+            usable=False,
+            reason="VOID",
+        )
+    return ObservationFact(
+        patient=value.patient,
+        key=value.key,
+        variable=value.variable,
+        raw_value="",
+        raw_unit="",
+        value=None,
+        unit=value.unit,
+        observed_start=value.start_at,
+        observed_end=value.end_at,
+        available_at=at,
+        usable=False,
+        reason="VOID",
+        source=source,
+        code=value.code,
+        status="D",
+    )

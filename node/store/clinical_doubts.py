@@ -1,0 +1,91 @@
+"""A patient's body sizes held against each other, in the ledger: `node.plausibility` for what a transaction touched.
+
+A verdict is a version like any other: the contradicted row is closed and stands again with its reason, and a later
+value that bears it out opens it anew. What a sender stated is compared without the verdict, so that resending writes
+nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from node.facts import Change, ChangeKind
+from node.plausibility import HEIGHT, VERDICTS, WEIGHT, Measured, judge
+from node.store import clinical_persons as persons
+from node.store.clinical_schema import observation, person_identifier
+
+SIZES: Final = frozenset({WEIGHT, HEIGHT})
+"""Variables that are held against each other."""
+_PERSONS_AT_ONCE: Final = 500
+
+
+def as_stated(columns: Sequence[str], content: Sequence[object]) -> tuple[object, ...]:
+    """The content of a stored version as the sender stated it, before other values spoke against it."""
+    row = dict(zip(columns, content, strict=True))
+    if row["reason"] in VERDICTS:
+        row |= {"usable": True, "reason": ""}
+    return tuple(row.values())
+
+
+def rejudge(c: sa.Connection, person_keys: Collection[int], at: dt.datetime) -> tuple[Change, ...]:
+    """Judge the weights and heights of these persons, merged ones included, and write what changed. All is flushed."""
+    changes: list[Change] = []
+    roots = sorted(set(persons.roots(c, person_keys).values()))
+    for first in range(0, len(roots), _PERSONS_AT_ONCE):
+        for rows in _series(c, roots[first : first + _PERSONS_AT_ONCE]):
+            verdicts = judge(_measured(rows, WEIGHT), _measured(rows, HEIGHT))
+            for row in rows:
+                reason = str(verdicts.get(row["id"], ""))
+                if row["reason"] != reason:
+                    changes += _write(c, row, reason, at)
+    return tuple(changes)
+
+
+def _series(c: sa.Connection, roots: Sequence[int]) -> list[list[dict[str, Any]]]:
+    """Per patient the open body sizes that are sound by themselves."""
+    of = _patients(c, roots)
+    t, i = observation.c, person_identifier.c
+    found = c.execute(
+        sa.select(observation, i.person_id)
+        .join_from(observation, person_identifier, i.id == t.identifier_id)
+        .where(
+            i.person_id.in_(list(of)),
+            t.variable.in_(sorted(SIZES)),
+            t.superseded_at.is_(None),
+            t.value.is_not(None),
+            t.reason.in_(["", *sorted(VERDICTS)]),
+        )
+    )
+    series: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in found.mappings():
+        series[of[row["person_id"]]].append(dict(row))
+    return list(series.values())
+
+
+def _patients(c: sa.Connection, roots: Sequence[int]) -> dict[int, int]:
+    """Persons read as one of these, each with the one whose values it shares: as `node.matching` combines them."""
+    of = persons.roots(c, persons.groups(c, roots))
+    return {key: key if key != root and _born_apart(c, key, root) else root for key, root in of.items()}
+
+
+def _born_apart(c: sa.Connection, *keys: int) -> bool:
+    stated = [persons.demographics(c, key) for key in keys]
+    return len({s[0].birth_date for s in stated if s is not None} - {None}) > 1
+
+
+def _measured(rows: Sequence[dict[str, Any]], variable: str) -> list[Measured]:
+    return [Measured(id=r["id"], at=r["end_at"], value=r["value"]) for r in rows if r["variable"] == variable]
+
+
+def _write(c: sa.Connection, row: dict[str, Any], reason: str, at: dt.datetime) -> list[Change]:
+    number, person_key = row.pop("id"), row.pop("person_id")
+    c.execute(sa.update(observation).where(observation.c.id == number).values(superseded_at=at))
+    c.execute(sa.insert(observation).values({**row, "usable": not reason, "reason": reason, "recorded_at": at}))
+    if row["usable"]:
+        return [Change(kind=ChangeKind.CORRECTED, person_key=person_key, observation_id=number)]
+    return [] if reason else [Change(kind=ChangeKind.NEW_VALUE, person_key=person_key)]

@@ -1,0 +1,101 @@
+"""Which patient an imaging order is for: accession number and Study Instance UID -> person.
+
+A new statement of the same issuer replaces its former one. What a later statement leaves out stays as it was known, so
+that an order sent twice, the second time with its Study Instance UID, is one link with both.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from model.domain import AssigningAuthority
+from node.facts import Change, ChangeKind, OrderFact
+from node.names import same_issuer
+from node.store import clinical_persons as persons
+from node.store.clinical_persons import Known
+from node.store.clinical_schema import order_link, person_identifier
+
+_o, _i = order_link.c, person_identifier.c
+_CONTENT = ("accession", "placer", "filler", "study_uid")
+
+
+def link_order(c: sa.Connection, fact: OrderFact, patient: Known, at: dt.datetime) -> tuple[int, tuple[Change, ...]]:
+    """Link an order to its patient, or close the link of one that was cancelled. (rows written, changes)."""
+    links = [link for link in _open_links(c, fact) if _issued_alike(link, patient)]
+    own = [link for link in links if link.person_id == patient.person_key and _one_study(link, fact)]
+    if fact.cancelled:
+        _close(c, own, at)
+        return len(own), _changes(own)
+    foreign = [link for link in links if link.person_id != patient.person_key]
+    if not foreign and any(_says(link, fact) for link in own):
+        return 0, ()
+    completed = sorted(own, key=lambda link: link.study_uid != fact.study_uid)[:1]
+    content = {name: getattr(fact, name) or next((getattr(o, name) for o in completed), "") for name in _CONTENT}
+    _close(c, [*completed, *foreign], at)
+    c.execute(sa.insert(order_link).values(identifier_id=patient.row, recorded_at=at, **content))
+    return 1, (Change(kind=ChangeKind.ORDER, person_key=patient.person_key), *_changes(foreign))
+
+
+def order_persons(c: sa.Connection, accession: str) -> frozenset[int]:
+    """Persons (as read through merges) whose orders carry the accession number."""
+    return _ordered(c, _o.accession == accession) if accession else frozenset()
+
+
+def study_persons(c: sa.Connection, study_uid: str) -> frozenset[int]:
+    """Persons (as read through merges) whose orders carry the Study Instance UID."""
+    return _ordered(c, _o.study_uid == study_uid) if study_uid else frozenset()
+
+
+def _ordered(c: sa.Connection, wanted: sa.ColumnElement[bool]) -> frozenset[int]:
+    found = c.execute(
+        sa.select(_i.person_id)
+        .join_from(order_link, person_identifier, _i.id == _o.identifier_id)
+        .where(wanted, _o.superseded_at.is_(None))
+    ).scalars()
+    return frozenset(persons.roots(c, set(found.all())).values())
+
+
+def _open_links(c: sa.Connection, fact: OrderFact) -> list[sa.Row[tuple[object, ...]]]:
+    """Open links that speak of the same order: by accession number, and by Study UID where one side has no number."""
+    by_study = _o.study_uid == fact.study_uid
+    if fact.accession:
+        by_study = sa.and_(by_study, _o.accession == "")
+    named = [
+        rule for value, rule in ((fact.accession, _o.accession == fact.accession), (fact.study_uid, by_study)) if value
+    ]
+    wanted = (
+        sa.select(order_link, _i.person_id, _i.namespace, _i.universal_id)
+        .join_from(order_link, person_identifier, _i.id == _o.identifier_id)
+        .where(sa.or_(*named), _o.superseded_at.is_(None))
+        .order_by(_o.id)
+    )
+    return list(c.execute(wanted).all())
+
+
+def _issued_alike(link: sa.Row[tuple[object, ...]], patient: Known) -> bool:
+    """Whether the link was stated by the patient's issuer: two hospitals may use one accession number."""
+    authority = AssigningAuthority(namespace=link.namespace, universal_id=link.universal_id)
+    return same_issuer(authority, patient.identifier.authority)
+
+
+def _one_study(link: sa.Row[tuple[object, ...]], fact: OrderFact) -> bool:
+    """Whether both can be one study: an accession number may stand for several."""
+    return not link.study_uid or not fact.study_uid or link.study_uid == fact.study_uid
+
+
+def _says(link: sa.Row[tuple[object, ...]], fact: OrderFact) -> bool:
+    """Whether the link holds everything that the fact states."""
+    return all(getattr(fact, name) in ("", getattr(link, name)) for name in _CONTENT)
+
+
+def _close(c: sa.Connection, links: Iterable[sa.Row[tuple[object, ...]]], at: dt.datetime) -> None:
+    if ids := [link.id for link in links]:
+        c.execute(sa.update(order_link).where(_o.id.in_(ids)).values(superseded_at=at))
+
+
+def _changes(links: Iterable[sa.Row[tuple[object, ...]]]) -> tuple[Change, ...]:
+    keys = dict.fromkeys(link.person_id for link in links)
+    return tuple(Change(kind=ChangeKind.ORDER, person_key=key) for key in keys)
