@@ -50,7 +50,7 @@ def build_page(
     namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
     page = SOPClass(
         study_instance_uid=header.StudyInstanceUID,
-        series_instance_uid=uids.companion_series_uid(namespace, source, "page", 1),
+        series_instance_uid=uids.companion_series_uid(namespace, source, "page", context.version),
         series_number=SERIES_NUMBER,
         sop_instance_uid=uids.sop_instance_uid(
             namespace, source=source, kind="page", sop_class=SecondaryCaptureImageStorage, digest=digest
@@ -59,7 +59,7 @@ def build_page(
         instance_number=1,
         modality="OT",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=wording.series_description(page=True, simulated=result.model.simulated_training),
+        series_description=wording.page_description(context.version, simulated=result.model.simulated_training),
         **base_arguments(header, result.model, context),
     )
     page.copy_patient_and_study_information(header)
@@ -143,7 +143,16 @@ def _facts(header: Dataset, context: ReportContext) -> PageFacts:
         site=context.site_name,
         made=f"{moment:%Y-%m-%d %H:%M} (UTC{moment:%z})",
         node=f"node {context.node_version}, installation {context.installation.serial}",
+        replaces=_replaces(header, context),
     )
+
+
+def _replaces(header: Dataset, context: ReportContext) -> str:
+    """Which result this page takes the place of; empty when no earlier one left the node."""
+    if context.amends is None or context.amends.replaced_at is None:
+        return ""
+    replaced = context.amends.replaced_at.astimezone(local_time(header, context).tzinfo)
+    return wording.replaces(context.version, f"{replaced:%Y-%m-%d %H:%M}")
 
 
 def _name_groups(name: PersonName | str | None) -> list[str]:

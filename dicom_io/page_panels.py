@@ -41,14 +41,19 @@ class PageFacts:
     site: str
     made: str
     node: str
+    replaces: str = ""
+    """Set when an earlier result left the node."""
 
 
 def title(canvas: Canvas, facts: PageFacts) -> None:
     """What this page is, and whose."""
     canvas.draw.rectangle((0, BANNER, WIDTH, BANNER + 42), fill=_SLATE)
     middle = BANNER + 21
-    canvas.text((_LEFT, middle), "Osteoporosis screening of a chest radiograph by AI", 22, weight=BOLD, colour=WHITE,
-                width=580, anchor="lm")  # fmt: skip
+    size = 17 if facts.replaces else 22
+    lines = [line for line in ("Osteoporosis screening of a chest radiograph by AI", facts.replaces) if line]
+    for number, line in enumerate(lines):
+        y = middle + (number - (len(lines) - 1) / 2) * 19
+        canvas.text((_LEFT, y), line, size, weight=BOLD, colour=WHITE, width=580, anchor="lm")
     canvas.text((_RIGHT, middle), facts.site, 20, colour=WHITE, width=300, anchor="rm")
 
 

@@ -14,7 +14,7 @@ from highdicom.sr import EnhancedSR
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedSRStorage, ExplicitVRLittleEndian
 
-from dicom_io import codes, uids, wording
+from dicom_io import codes, uids, versions, wording
 from dicom_io.envelope import ReportContext, base_arguments, private_scheme, stamp
 from dicom_io.implementation import MODEL_NAME
 from dicom_io.report_tree import report_tree
@@ -54,19 +54,21 @@ def build_report(
         series_instance_uid=uids.sr_series_uid(namespace, source),
         series_number=SERIES_NUMBER,
         sop_instance_uid=instance,
-        instance_number=1,
+        instance_number=context.version,
         is_complete=True,
         is_final=False,
         is_verified=False,
         series_description=wording.series_description(page=False, simulated=result.model.simulated_training),
         coding_schemes=[private_scheme()],
         requested_procedures=[_request(header)],
+        previous_versions=versions.predecessors(context.amends),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **base_arguments(header, result.model, context),
     )
     _add_companions(document, companions)
     document.AuthorObserverSequence = [_author(context)]
     stamp(document, header, context)
+    versions.take_over(document, context.amends)
     return document
 
 

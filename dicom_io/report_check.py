@@ -23,6 +23,7 @@ from pydicom.sr.coding import Code
 from dicom_io import codes, wording
 from dicom_io.errors import DicomIoError
 from dicom_io.implementation import MODEL_NAME
+from dicom_io.versions import Amends
 from model.domain import Category, Scored
 
 _IDENTITY: Final = (
@@ -54,8 +55,10 @@ class ReportInvalid(DicomIoError):
         self.broken = tuple(broken)
 
 
-def check_report(sr: bytes, page: bytes | None, *, header: Dataset, result: Scored) -> None:
-    """Check the Part 10 bytes of a report against the reference header and the result.
+def check_report(
+    sr: bytes, page: bytes | None, *, header: Dataset, result: Scored, amends: Amends | None = None
+) -> None:
+    """Check the Part 10 bytes of a report against the reference header, the result and the versions before it.
 
     Raises:
         ReportInvalid: at least one invariant does not hold, or the SR cannot be read back.
@@ -70,12 +73,13 @@ def check_report(sr: bytes, page: bytes | None, *, header: Dataset, result: Scor
     broken = [
         *_outcome(items, result),
         *_numbers(items, result),
-        *_disclaimers(document, items, captured, result),
+        *_disclaimers(document, items, captured, result, amends),
         *_flags(document, captured),
         *_regions(document, header),
         *_identity(document, captured, header),
         *_references(document, items, captured),
         *_model(items, document, result),
+        *_version(document, amends),
     ]
     if broken:
         raise ReportInvalid(broken)
@@ -122,19 +126,23 @@ def _numbers(items: list[Dataset], result: Scored) -> Iterator[str]:
             yield f"I3 {item.ConceptNameCodeSequence[0].CodeValue} is out of range"
 
 
-def _disclaimers(document: Dataset, items: list[Dataset], page: Dataset | None, result: Scored) -> Iterator[str]:
+def _disclaimers(
+    document: Dataset, items: list[Dataset], page: Dataset | None, result: Scored, amends: Amends | None
+) -> Iterator[str]:
     """I4: the disclaimer, and the simulated-training statement, wherever a reader may look."""
     simulated = result.model.simulated_training
     for name in (codes.COMMENT, codes.DISCLAIMER):
         text = " ".join(str(i.TextValue) for i in _named(items, name))
         if wording.DISCLAIMER not in text or (simulated and wording.SIMULATED not in text):
             yield f"I4 disclaimer missing in {name.value}"
-    for is_page, ds in ((False, document), (True, page)):
-        if ds is None:
-            continue
-        description = wording.series_description(page=is_page, simulated=simulated)
-        if ds.get("SeriesDescription") != description:
+    own = wording.series_description(page=False, simulated=simulated)
+    of_series = own if amends is None else amends.series_description or own
+    of_page = wording.page_description(1 if amends is None else amends.version, simulated=simulated)
+    for ds, description in ((document, of_series), (page, of_page)):
+        if ds is not None and ds.get("SeriesDescription") != description:
             yield "I4 disclaimer missing in Series Description"
+    if simulated and wording.SIMULATED not in of_series:
+        yield "I4 the series of the earlier versions does not say that the training was simulated"
 
 
 def _flags(document: Dataset, page: Dataset | None) -> Iterator[str]:
@@ -196,6 +204,20 @@ def _model(items: list[Dataset], document: Dataset, result: Scored) -> Iterator[
     versions = document.get("SoftwareVersions")
     if not named or not isinstance(versions, MultiValue) or result.model.version not in str(versions[-1]):
         yield "I8 model name or version missing"
+
+
+def _version(document: Dataset, amends: Amends | None) -> Iterator[str]:
+    """I7: an amended document says which ones it takes the place of, and comes after them."""
+    named = {
+        str(r.ReferencedSOPInstanceUID)
+        for study in document.get("PredecessorDocumentsSequence", [])
+        for series in study.ReferencedSeriesSequence
+        for r in series.ReferencedSOPSequence
+    }
+    if named != (set() if amends is None else {instance for _, instance, _, _ in amends.predecessors}):
+        yield "I7 predecessor documents are not the released versions"
+    if int(document.InstanceNumber) != (1 if amends is None else amends.version):
+        yield "I7 Instance Number is not the version"
 
 
 def _walk(item: Dataset) -> Iterator[Dataset]:

@@ -61,7 +61,7 @@ def build_results(
         except (ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError) as error:
             raise ReportInvalid([f"cannot be built ({type(error).__name__})"]) from error
         page = built[0].part10 if context.with_page else None
-        check_report(built[-1].part10, page, header=reference, result=result)
+        check_report(built[-1].part10, page, header=reference, result=result, amends=context.amends)
     return built
 
 

@@ -51,6 +51,7 @@ _MATCHES: Final = {
     MatchClass.AMBIGUOUS: "several clinical records could fit; none used",
     MatchClass.NO_ID: "image carries no patient identifier",
     MatchClass.BLOCKED: "clinical record is blocked from use",
+    MatchClass.CODES_UNCONFIRMED: "clinical code table not confirmed by the site; clinical record not used",
 }
 _REASONS: Final = {
     Reason.OWN_RESULT: "Object made by Osteon itself.",
@@ -178,6 +179,17 @@ def series_description(*, page: bool, simulated: bool) -> str:
     if simulated:
         return f"AI {'page' if page else 'screen'}: {SIMULATED}"
     return f"AI osteoporosis {'page' if page else 'screen'} - NOT FOR DIAGNOSIS"
+
+
+def page_description(version: int, *, simulated: bool) -> str:
+    """Series Description of a page; each version has a series of its own and says first which it is."""
+    words = series_description(page=True, simulated=simulated)
+    return words if version == 1 else f"v{version} {words}"
+
+
+def replaces(version: int, moment: str) -> str:
+    """What an amended page says of the one before it; `moment` is when that one was made."""
+    return f"Version {version}, replaces the result of {moment}"
 
 
 def match(outcome: MatchClass) -> str:

@@ -81,7 +81,7 @@ class Reason(enum.StrEnum):
 
 
 class MatchClass(enum.StrEnum):
-    """Outcome of matching rule R4 (clinical-data.md section 6). Only the two MATCH values may join data."""
+    """Outcome of matching rule R4 (clinical-data.md section 6), or why it could not be asked. Only MATCH joins data."""
 
     MATCH_ISSUER = "MATCH_ISSUER"
     """Identifier and stated issuer agree, and the demographics do not contradict."""
@@ -92,6 +92,8 @@ class MatchClass(enum.StrEnum):
     AMBIGUOUS = "AMBIGUOUS"
     NO_ID = "NO_ID"
     BLOCKED = "BLOCKED"
+    CODES_UNCONFIRMED = "CODES_UNCONFIRMED"
+    """There is a match, but nobody at the site has confirmed the code table by which its values were read."""
 
     @property
     def joins(self) -> bool:
@@ -334,6 +336,21 @@ class Scored:
     def probability(self) -> float:
         """The decisive probability of this mode."""
         return self.p_image if self.p_fused is None else self.p_fused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageScore:
+    """What the image part says about one accepted film. Late clinical data need only `Screener.combine` again."""
+
+    logit: float
+    """Raw logit of the image network, uncalibrated."""
+    attention: tuple[tuple[float, ...], ...] = field(repr=False)
+    region: tuple[int, int, int, int]
+    """(top, left, bottom, right) in source pixels, half-open."""
+    limitations: tuple[Reason, ...]
+    age_years: float | None
+    """As the image's header states it."""
+    sex: Sex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

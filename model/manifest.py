@@ -41,7 +41,7 @@ class Serving(_Part):
 class ImageSpec(_Part):
     """The image network and the preprocessing it was trained with."""
 
-    trunk: Literal["efficientnet_lite0"]
+    trunk: Literal["efficientnet_lite0", "resnet50", "resnet18", "densenet121", "convnext_tiny"]
     side: Annotated[int, Field(ge=32, multiple_of=32)]
     """Side of the prepared square, px."""
     serving: Serving
@@ -79,6 +79,8 @@ class Eligibility(_Part):
     required_variables: tuple[str, ...]
     """Without any one of them the result rests on the image alone."""
     optional_variables: tuple[str, ...]
+    lookback_days: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """How old a value may be at the image's time, days by variable; narrows the site's, never widens it."""
 
 
 class DataSource(_Part):

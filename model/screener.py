@@ -7,8 +7,9 @@ broken installation. Not allowed here: fitting, files other than the bundle, dat
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.bundle import Bundle, golden_check, load_bundle
@@ -16,6 +17,7 @@ from model.clinical import REQUIRED
 from model.domain import (
     ClinicalInput,
     ClinicalRecord,
+    ImageScore,
     Mode,
     ModelFacts,
     NotAssessed,
@@ -38,21 +40,6 @@ MINIMUM_AGE_YEARS = 50.0
 """A T-score at or below -2.5 diagnoses osteoporosis in men from 50 on and post-menopausal women only (ISCD)."""
 _HEADER = "DICOM header"
 _RECORD = "clinical record"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageScore:
-    """What the image part says about one accepted film. Late clinical data need only `Screener.combine` again."""
-
-    logit: float
-    """Raw logit of the image network, uncalibrated."""
-    attention: tuple[tuple[float, ...], ...] = field(repr=False)
-    region: tuple[int, int, int, int]
-    """(top, left, bottom, right) in source pixels, half-open."""
-    limitations: tuple[Reason, ...]
-    age_years: float | None
-    """As the image's header states it."""
-    sex: Sex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +69,22 @@ class Screener:
     def facts(self) -> ModelFacts:
         """Which model speaks."""
         return self.bundle.facts
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over the digests of all files of the bundle: what an `ImageScore` is kept under."""
+        files = sorted((name, file.sha256) for name, file in self.bundle.manifest.files.items())
+        return hashlib.sha256(repr(files).encode()).hexdigest()
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Variables without any one of which the result rests on the image alone."""
+        return self.bundle.manifest.eligibility.required_variables
+
+    @property
+    def lookback_days(self) -> dict[str, float]:
+        """How old a value may be at the image's time where the bundle asks for less than the site, days by variable."""
+        return self.bundle.manifest.eligibility.lookback_days
 
     def screen(self, radiograph: Radiograph, record: ClinicalRecord) -> ScreeningResult:
         """Score one radiograph with what was known about the patient, or say why not."""

@@ -1,15 +1,18 @@
 """The states of a case, one frozen type each: a step that gets the wrong one does not type-check.
 
-    Received -> Matched -> Screened -> Reported -> Delivered
-        `-----------`---------`-> NotApplicable | Failed
+    Received -> ImageScored -> Matched -> Screened -> Reported -> Delivered
+        `------------`-----------`---------`-> NotApplicable | Failed
 
-A case is one source image (its SOP Instance UID). These values are what the ledger stores, as JSON, and all the next
-step needs; the steps themselves are in `node.pipeline` and `node.delivery`.
+A case is one source image (its SOP Instance UID). An amended report is a further version of the same case, which is
+then Reported again; what became of the earlier version is told by its deliveries (decision 0005). These values are what
+the ledger stores, as JSON, and all the next step needs; the steps themselves are in `node.pipeline`, `node.reconsider`
+and `node.delivery`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import enum
 from dataclasses import dataclass
 
 from model.domain import ClinicalRecord, InstanceReference, MatchClass, Reason, Scored
@@ -23,8 +26,8 @@ class Source:
     reference: InstanceReference
     spool_file: str
     """Path below the spool directory."""
-    sha256: str
-    """Hex digest of the stored file."""
+    digest: str
+    """Of the stored file, with its algorithm (`dicom_io.content_digest`)."""
     calling_ae: str
     received_at: dt.datetime
     """Aware, UTC."""
@@ -52,6 +55,31 @@ class Proof:
     at: dt.datetime
 
 
+class Cause(enum.StrEnum):
+    """Why a version of a report was made."""
+
+    FIRST = "first"
+    LATE_DATA = "late-data"
+    """Usable clinical data came within the window after the first report."""
+    CORRECTION = "correction"
+    """What the report rests on was corrected, taken back or merged, and the site lets such a report amend itself."""
+    PERSON = "person"
+    """A person asked for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What one version of a report rests on beside the image, and how it came about."""
+
+    cause: Cause = Cause.FIRST
+    changed: str = ""
+    """What differs from the version before, in codes; empty for the first."""
+    persons: tuple[int, ...] = ()
+    """Keys of the joined person and of all read as this one; empty without a match, or for reports of old releases."""
+    observations: tuple[int, ...] = ()
+    """Numbers of the observation versions that were used, of variables the result shows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """Stored durably and answered with Success."""
@@ -61,12 +89,24 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageScored:
+    """Its image is one the model is meant for, and is scored; the score lies in the ledger. Waits for clinical data."""
+
+    case_id: int
+    source: Source
+    wait_until: dt.datetime
+    """Aware. From then on the image is reported without what is missing; fixed at arrival."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Matched:
     """Joined with what is known about the patient, or with the reason why nothing is."""
 
     case_id: int
     source: Source
     record: ClinicalRecord
+    persons: tuple[int, ...] = ()
+    """As in `Basis`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +117,8 @@ class Screened:
     source: Source
     record: ClinicalRecord
     result: Scored
+    persons: tuple[int, ...] = ()
+    """As in `Basis`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +131,7 @@ class Reported:
     result: Scored
     objects: tuple[ReportObject, ...]
     destinations: tuple[str, ...]
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +144,7 @@ class Delivered:
     result: Scored
     objects: tuple[ReportObject, ...]
     proofs: tuple[Proof, ...]
+    version: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,5 +167,5 @@ class Failed:
     detail: str
 
 
-Case = Received | Matched | Screened | Reported | Delivered | NotApplicable | Failed
+Case = Received | ImageScored | Matched | Screened | Reported | Delivered | NotApplicable | Failed
 Final = Delivered | NotApplicable | Failed

@@ -1,10 +1,9 @@
-"""What `osteon cases`, `osteon case` and `osteon retry` show and do: at a terminal, and as JSON for programs."""
+"""What `osteon cases` and `osteon case` show: at a terminal, and as JSON for programs."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-import re
 from typing import Any
 
 from rich.console import Console
@@ -12,16 +11,16 @@ from rich.table import Table
 
 from config.settings import Settings
 from node import process
-from node.case import Delivered, Failed, Reported
-from node.delivery import resume_delivery
-from node.store import case_json, cases, duplicates, outbox
+from node.case import Delivered, Reported
+from node.store import case_json, cases, duplicates, outbox, report_versions, reviews
+from node.store.case_json import words
 from node.store.engine import Connection
 from node.store.errors import NoSuchCase
-from node.tasks import ADVANCE, INFER_LANE
+from node.store.report_versions import Version
 
 
-def show_cases(settings: Settings, *, state: str, limit: int, as_json: bool) -> None:
-    """Print the latest cases and how many there are in each state.
+def show_cases(settings: Settings, *, state: str, review: bool, limit: int, as_json: bool) -> None:
+    """Print the latest cases and how many there are in each state; `review`: only those a person must look at.
 
     Raises:
         NoSuchCase: `state` names no state.
@@ -30,28 +29,26 @@ def show_cases(settings: Settings, *, state: str, limit: int, as_json: bool) -> 
     wanted = _state_name(state) if state else None
     ledger = process.open_settings_ledger(settings)
     with ledger.read() as c:
-        found = cases.find(c, state=wanted, limit=limit)
+        found = cases.find(c, state=wanted, review=review, limit=limit)
         counts = cases.count_by_state(c)
     ledger.close()
     if as_json:
-        _print_json(
-            {"counts": {_words(s): n for s, n in counts.items()}, "cases": [_row(summary) for summary in found]}
-        )
+        _print_json({"counts": {words(s): n for s, n in counts.items()}, "cases": [_row(summary) for summary in found]})
         return
     table = Table("case", "state", "reason", "received (UTC)", "from", "SOP Instance UID", box=None, pad_edge=False)
     for summary in found:
         received = f"{summary.received_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(
             str(summary.case_id),
-            _words(summary.state),
-            summary.reason,
+            words(summary.state),
+            f"review: {summary.review}" if summary.review else summary.reason,
             received,
             summary.calling_ae,
             summary.sop_instance_uid,
         )
     console = Console()
     console.print(table)
-    console.print("  ".join(f"{_words(s)} {n}" for s, n in counts.items() if n) or "no case yet")
+    console.print("  ".join(f"{words(s)} {n}" for s, n in counts.items() if n) or "no case yet")
 
 
 def show_case(settings: Settings, case_id: int, *, as_json: bool) -> None:
@@ -72,36 +69,17 @@ def show_case(settings: Settings, case_id: int, *, as_json: bool) -> None:
     console.print(f"case {case_id}: {facts['state']}  {facts['reason']}".rstrip(), style="bold")
     for event in facts["history"]:
         console.print(f"  {event['at']}  {event['state']:<15} {event['why']}", soft_wrap=True)
-    for delivery in facts["deliveries"]:
-        error = f"  {delivery['error']}" if delivery["error"] else ""
-        console.print(f"  to {delivery['destination']}: {delivery['state']}, {delivery['tries']} failed tries{error}")
+    if facts["review"]:
+        console.print(
+            f"  FOR REVIEW: {facts['review']}; decide with `osteon review {case_id}`, --keep or --amend", style="bold"
+        )
+    for version in facts["versions"]:
+        _print_version(console, version)
     for duplicate in facts["received_again"]:
         kind = "OTHER BYTES under the same UID, kept for you" if duplicate["differs"] else "same bytes"
         console.print(f"  received again {duplicate['copies']}x: {kind}")
     if facts["result"] is not None:
-        console.print_json(json.dumps(facts["result"], default=str))
-
-
-def retry_case(settings: Settings, case_id: int) -> str:
-    """Take up a Failed case from its start, or the refused deliveries of a reported one; says what was done.
-
-    Raises:
-        NoSuchCase: it is unknown, or there is nothing to retry.
-
-    """
-    ledger = process.open_settings_ledger(settings)
-    with ledger.begin() as c:
-        case = cases.load(c, case_id)
-        if isinstance(case, Failed):
-            cases.reopen(c, case_id, kind=ADVANCE, lane=INFER_LANE)
-            done = f"case {case_id} is received again and will be screened"
-        elif names := resume_delivery(c, case_id):
-            done = f"case {case_id} is on its way again to {', '.join(names)}"
-        else:
-            msg = f"case {case_id} is {_words(case_json.state_of(case))}; there is nothing to retry"
-            raise NoSuchCase(msg)
-    ledger.close()
-    return done
+        _print_result(console, facts["result"])
 
 
 def _facts(c: Connection, case_id: int) -> dict[str, Any]:
@@ -109,14 +87,12 @@ def _facts(c: Connection, case_id: int) -> dict[str, Any]:
     reported = isinstance(case, Reported | Delivered)
     return {
         "case": case_id,
-        "state": _words(case_json.state_of(case)),
+        "state": words(case_json.state_of(case)),
         "reason": case_json.codes_of(case),
         "source": json.loads(case_json.dump(case))[0]["source"],
         "history": [_event(event) for event in cases.history(c, case_id)],
-        "deliveries": [
-            {"destination": d.destination, "state": str(d.state), "tries": d.tries, "proof": d.proof, "error": d.error}
-            for d in outbox.deliveries(c, case_id=case_id)
-        ],
+        "review": reviews.pending(c, case_id).review,
+        "versions": [_version(c, case_id, version) for version in report_versions.all_of(c, case_id)],
         "received_again": [
             {"copies": d.copies, "differs": d.differs, "file": d.spool_file}
             for d in duplicates.listed(c, case_id=case_id)
@@ -125,18 +101,75 @@ def _facts(c: Connection, case_id: int) -> dict[str, Any]:
     }
 
 
+def _version(c: Connection, case_id: int, version: Version) -> dict[str, Any]:
+    """One version with its objects and how far it is with each destination."""
+    number = version.version
+    return {
+        "version": number,
+        "fate": report_versions.fate(c, case_id, number),
+        "cause": str(version.basis.cause),
+        "changed": version.basis.changed,
+        "made_at": _time(version.made_at),
+        "observations": list(version.basis.observations),
+        "objects": [
+            {"kind": o.kind, "sop_instance_uid": o.sop_instance_uid} for o in outbox.frozen(c, case_id, number)
+        ],
+        "deliveries": [
+            {"destination": d.destination, "state": str(d.state), "tries": d.tries, "proof": d.proof, "error": d.error}
+            for d in outbox.deliveries(c, case_id=case_id, version=number)
+        ],
+    }
+
+
+def _print_version(console: Console, version: dict[str, Any]) -> None:
+    changed = f": {version['changed']}" if version["changed"] else ""
+    line = f"  version {version['version']} ({version['fate']}), {version['made_at']}, {version['cause']}{changed}"
+    console.print(line, soft_wrap=True)
+    for item in version["objects"]:
+        console.print(f"    {item['kind']:<5} {item['sop_instance_uid']}", soft_wrap=True)
+    for delivery in version["deliveries"]:
+        error = f"  {delivery['error']}" if delivery["error"] else ""
+        console.print(f"    to {delivery['destination']}: {delivery['state']}, {delivery['tries']} failed tries{error}")
+
+
+def _print_result(console: Console, result: dict[str, Any]) -> None:
+    """What the newest version says; the attention map and all digits are in `--json`."""
+    model, shares = result["model"], ("image", "clinical", "fused")
+    known = [f"{name} {100 * p:.1f} %" for name in shares if (p := result[f"p_{name}"]) is not None]
+    limits = f"indeterminate from {100 * result['t_low']:.1f} %, above from {100 * result['t_high']:.1f} %"
+    console.print(f"  result {result['category']}, {result['mode']}, {result['match']}, quality {result['quality']}")
+    console.print(f"    probability: {', '.join(known)}; {limits}", soft_wrap=True)
+    for item in result["inputs"]:
+        console.print(f"    {item['variable']}: {_input(item)}", soft_wrap=True, markup=False)
+    simulated = ", trained on simulated images" if model["simulated_training"] else ""
+    console.print(f"    model {model['name']} {model['version']}, {model['bundle_id']}{simulated}", soft_wrap=True)
+
+
+def _input(item: dict[str, Any]) -> str:
+    """Value, unit and source of one input; sex is 1 for women."""
+    if item["value"] is None:
+        return "not known"
+    value = (
+        {1.0: "F", 0.0: "M"}.get(item["value"], "other")
+        if item["variable"] == "sex"
+        else f"{item['value']:g} {item['unit']}"
+    )
+    return f"{value}, {item['source']}"
+
+
 def _event(event: cases.CaseEvent) -> dict[str, Any]:
     why = event.reason
     if detail := event.detail.get("detail"):
         why = f"{why} ({detail})" if detail not in why else why
-    return {"at": _time(event.at), "state": _words(event.state), "why": why}
+    return {"at": _time(event.at), "state": words(event.state), "why": why}
 
 
 def _row(summary: cases.CaseSummary) -> dict[str, Any]:
     return {
         "case": summary.case_id,
-        "state": _words(summary.state),
+        "state": words(summary.state),
         "reason": summary.reason,
+        "review": summary.review,
         "sop_instance_uid": summary.sop_instance_uid,
         "study_uid": summary.study_uid,
         "calling_ae": summary.calling_ae,
@@ -145,16 +178,11 @@ def _row(summary: cases.CaseSummary) -> dict[str, Any]:
     }
 
 
-def _words(state: str) -> str:
-    """`NotApplicable` -> `not-applicable`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", state).lower()
-
-
-def _state_name(words: str) -> str:
+def _state_name(wanted: str) -> str:
     for name in case_json.STATES:
-        if _words(name) == words.lower():
+        if words(name) == wanted.lower():
             return name
-    msg = f"no state is called {words!r}; there are {', '.join(map(_words, case_json.STATES))}"
+    msg = f"no state is called {wanted!r}; there are {', '.join(map(words, case_json.STATES))}"
     raise NoSuchCase(msg)
 
 

@@ -14,6 +14,11 @@ from typing import Annotated
 import typer
 
 from config.settings import SettingsError, load
+from node.commands import alerts, csv, inbox, persons
+from node.commands.codes import codes
+from node.commands.evaluate import evaluate
+from node.commands.literature import literature
+from node.commands.review import review
 
 app = typer.Typer(
     name="osteon",
@@ -24,6 +29,14 @@ app = typer.Typer(
 )
 train_app = typer.Typer(help="Train model bundles (offline work; needs the `train` extra).", no_args_is_help=True)
 app.add_typer(train_app, name="train")
+app.add_typer(inbox.app, name="inbox")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(persons.app, name="person")
+app.add_typer(csv.app, name="csv")
+app.command()(literature)
+app.command()(codes)
+app.command()(review)
+app.command()(evaluate)
 
 USAGE_ERROR = 2
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; without it every default holds.")]
@@ -76,14 +89,17 @@ def work(config: ConfigOption = None) -> None:
 def cases(
     *,
     state: Annotated[str, typer.Option(help="Only cases in this state, e.g. failed, not-applicable, delivered.")] = "",
+    review_only: Annotated[
+        bool, typer.Option("--review", help="Only those whose report a person must look at.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """List the cases: one for every radiograph that was ever accepted."""
+    """List the cases: one for every radiograph that was ever accepted. `osteon alerts` lists what needs a person."""
     from node.case_views import show_cases  # noqa: PLC0415
 
-    show_cases(load(config), state=state, limit=limit, as_json=as_json)
+    show_cases(load(config), state=state, review=review_only, limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -97,7 +113,7 @@ def case(case_id: int, *, as_json: JsonOption = False, config: ConfigOption = No
 @app.command()
 def retry(case_id: int, *, config: ConfigOption = None) -> None:
     """Take a failed case up again, or a delivery that an archive refused."""
-    from node.case_views import retry_case  # noqa: PLC0415
+    from node.case_decisions import retry_case  # noqa: PLC0415
 
     typer.echo(retry_case(load(config), case_id))
 
@@ -117,7 +133,7 @@ def peers(
 
 @app.command()
 def doctor(config: ConfigOption = None) -> None:
-    """Check what reception needs and explain the latest rejections; exit status 1 if something fails."""
+    """Check what the node needs, and explain the latest rejections; exit status 1 if something fails."""
     from node.doctor import run_doctor  # noqa: PLC0415
 
     sys.exit(run_doctor(load(config)))
@@ -199,7 +215,8 @@ def train_demo(
 
 def _operator_errors() -> tuple[type[Exception], ...]:
     """Errors whose message is the one line an operator needs; asked for only once something was raised."""
+    from config.codes import CodeTableError  # noqa: PLC0415
     from model.bundle import BundleError  # noqa: PLC0415 - imports torch
-    from node.store.errors import LedgerError, LedgerUnavailable, NoSuchCase  # noqa: PLC0415
+    from node.store.errors import LedgerError, LedgerUnavailable, NoSuchCase, NoSuchFile  # noqa: PLC0415
 
-    return (SettingsError, BundleError, LedgerError, LedgerUnavailable, NoSuchCase)
+    return (SettingsError, CodeTableError, BundleError, LedgerError, LedgerUnavailable, NoSuchCase, NoSuchFile)

@@ -1,7 +1,7 @@
-"""`osteon doctor`: looks at what reception needs, and explains the latest rejections from the ledger.
+"""`osteon doctor`: looks at what reception and the HL7 feed need, and explains the latest rejections from the ledger.
 
-Each line is `ok`, `warn` or `fail`, what was looked at, and the remedy. Nothing is changed, no image is touched; a
-running node is not disturbed, and one that is not running leaves its ports to be tried.
+Each line is `ok`, `warn` or `fail`, what was looked at, and the remedy. Nothing is changed, also no older ledger; no
+image is touched; a running node is not disturbed, and one that is not running leaves its ports to be tried.
 """
 
 from __future__ import annotations
@@ -14,21 +14,27 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from config.code_file import code_table
+from config.codes import CodeTableError
+from config.hl7_feed import Mllp
 from config.settings import Reception, Settings, SettingsError
+from config.tls import ServerTls
 from dicom_io.admission import LOOPBACK
 from dicom_io.tls import days_left, make_context
+from dicom_io.transport_check import differences
 from node import process
 from node.certificate_watch import URGENT_DAYS, WARN_DAYS
 from node.contacts import ACCEPTED
 from node.peer_advice import advise
 from node.store import peers
 from node.store.errors import LedgerError, LedgerUnavailable
+from node.store.migrate import is_current
 from node.store.peers import Contact
 
 LOOK_BACK = dt.timedelta(days=7)
@@ -76,12 +82,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _port("reception.port", reception.host, reception.port, running=running)
     if reception.tls.enabled:
         yield _port("reception.tls.port", reception.host, reception.tls.port, running=running)
-        yield _certificate(reception)
+        yield _certificate(reception.tls)
     if not reception.plain and not reception.tls.enabled:
         yield Finding(
             mark=Mark.FAIL, what="reception.plain and reception.tls.enabled are both off", remedy="switch one on"
         )
+    yield _receive_path(reception)
     yield from _who_can_come(reception)
+    yield from _hl7(settings.clinical.mllp, running=running)
+    yield _code_table(settings)
     yield _data_directory(folder)
     yield _disk(folder, reception)
     yield from _ledger(settings)
@@ -109,7 +118,7 @@ def _port(key: str, host: str, port: int, *, running: bool) -> Finding:
         except OSError as error:
             if running:
                 return Finding(mark=Mark.OK, what=f"{key} {port} on {host} is taken, as it should be: the node runs")
-            remedy = "stop the other program or change the port; for `Cannot assign` correct reception.host"
+            remedy = "stop the other program or change the port; for `Cannot assign` correct the host beside it"
             return Finding(mark=Mark.FAIL, what=f"{key} {port} on {host}: {error.strerror}", remedy=remedy)
     if running and port:
         remedy = "the node runs with another configuration; restart it"
@@ -117,25 +126,26 @@ def _port(key: str, host: str, port: int, *, running: bool) -> Finding:
     return Finding(mark=Mark.OK, what=f"{key} {port} on {host} can be listened on")
 
 
-def _certificate(reception: Reception) -> Finding:
+def _certificate(tls: ServerTls) -> Finding:
     try:
-        make_context(reception.tls)
-        days = days_left(reception.tls)
+        make_context(tls)
+        days = days_left(tls)
     except SettingsError as error:
         what, _, remedy = str(error).partition("; ")
         return Finding(mark=Mark.FAIL, what=what, remedy=remedy)
-    what = f"the TLS certificate has {days} days left"
-    remedy = "renew reception.tls.certificate; it is taken over without a restart"
+    what = f"the TLS certificate has {days} days left ({tls.where})"
+    remedy = f"renew {tls.where}.certificate; it is taken over without a restart"
     if days < 0:
-        return Finding(mark=Mark.FAIL, what=f"the TLS certificate expired {-days} days ago", remedy=remedy)
+        return Finding(
+            mark=Mark.FAIL, what=f"the TLS certificate expired {-days} days ago ({tls.where})", remedy=remedy
+        )
     if days <= WARN_DAYS:
         return Finding(mark=Mark.WARN, what=what, remedy=f"{remedy}{', now' if days <= URGENT_DAYS else ''}")
     return Finding(mark=Mark.OK, what=what)
 
 
 def _who_can_come(reception: Reception) -> Iterator[Finding]:
-    networks = [ipaddress.ip_network(network) for peer in reception.peers for network in peer.networks]
-    local = all(any(n.version == loop.version and n.subnet_of(loop) for loop in LOOPBACK) for n in networks)  # type: ignore[arg-type]
+    local = _all_local(network for peer in reception.peers for network in peer.networks)
     if not reception.peers:
         remedy = "add [[reception.peers]] for each sender, and set reception.host"
         yield Finding(mark=Mark.WARN, what="reception.peers is empty: only this machine can send", remedy=remedy)
@@ -145,6 +155,45 @@ def _who_can_come(reception: Reception) -> Iterator[Finding]:
         yield Finding(mark=Mark.FAIL, what=what, remedy=remedy)
     else:
         yield Finding(mark=Mark.OK, what=f"{len(reception.peers)} senders are listed")
+
+
+def _hl7(mllp: Mllp, *, running: bool) -> Iterator[Finding]:
+    """Port and certificate of the feed, and whether address and networks fit each other."""
+    if not mllp.enabled:
+        yield Finding(mark=Mark.OK, what="clinical.mllp.enabled is off: no HL7")
+        return
+    yield _port("clinical.mllp.port", mllp.host, mllp.port, running=running)
+    if mllp.tls.enabled:
+        yield _certificate(mllp.tls)
+    if _all_local(mllp.networks) and not _is_loopback(mllp.host):
+        what = f"HL7 is listened for on {mllp.host}, but clinical.mllp.networks lets this machine in only"
+        yield Finding(mark=Mark.FAIL, what=what, remedy="add the senders' networks to clinical.mllp.networks")
+    elif not _all_local(mllp.networks) and _is_loopback(mllp.host):
+        what = f"clinical.mllp.networks names networks elsewhere, but HL7 is listened for on {mllp.host} only"
+        yield Finding(mark=Mark.FAIL, what=what, remedy='write clinical.mllp.host = "0.0.0.0" or the node\'s address')
+
+
+def _all_local(networks: Iterable[str]) -> bool:
+    """Whether nobody but this machine is in these networks."""
+    parsed = [ipaddress.ip_network(network) for network in networks]
+    return all(any(n.version == loop.version and n.subnet_of(loop) for loop in LOOPBACK) for n in parsed)  # type: ignore[arg-type]
+
+
+def _code_table(settings: Settings) -> Finding:
+    codes = settings.clinical.codes
+    try:
+        version = code_table(codes.file).version
+    except CodeTableError as error:
+        return Finding(mark=Mark.FAIL, what=str(error), remedy="correct clinical.codes.file")
+    if codes.confirmed(version):
+        return Finding(mark=Mark.OK, what=f"the clinical code table {version} is confirmed by {codes.confirmed_by}")
+    remedy = "print it with `osteon codes`, have it checked, and set clinical.codes.confirmed_by and confirmed_version"
+    if not codes.confirmed_by:
+        what = "nobody has confirmed the clinical code table: clinical data are stored, results are image-only"
+    else:
+        what = f"the clinical code table is {version} now, confirmed was {codes.confirmed_version or 'no version'}: "
+        what += "results are image-only"
+    return Finding(mark=Mark.WARN, what=what, remedy=remedy)
 
 
 def _is_loopback(host: str) -> bool:
@@ -184,16 +233,39 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding(mark=Mark.OK, what="no ledger yet; the node makes one at its first start")
         return
     try:
-        ledger = process.open_settings_ledger(settings)
+        ledger = process.look_into_ledger(settings)
         with ledger.read() as c:
-            contacts = peers.listed(c)
+            contacts = peers.listed(c) if is_current(c, name=ledger.url) else None
+        engine = ledger.engine()
         ledger.close()
     except (LedgerError, LedgerUnavailable) as error:
         remedy = "correct storage.data_dir or storage.database_url, or start the database"
         yield Finding(mark=Mark.FAIL, what=str(error), remedy=remedy)
         return
-    yield Finding(mark=Mark.OK, what="the ledger opens")
-    yield from _rejections(contacts, settings.reception)
+    yield Finding(mark=Mark.OK, what=f"the ledger opens: {engine}", remedy=_wal_remedy(engine))
+    if contacts is None:
+        remedy = "the node's next start makes them; take a backup first (operate.md)"
+        yield Finding(mark=Mark.WARN, what="the ledger lacks tables of this release", remedy=remedy)
+    yield from _rejections(contacts or (), settings.reception)
+
+
+def _wal_remedy(engine: str) -> str:
+    """What a slow but safe journal is for, said without alarm."""
+    if "TRUNCATE" not in engine:
+        return ""
+    return "safe, some fsyncs slower: `pip install pysqlite3` brings a SQLite of 3.51.3 or newer where a wheel exists"
+
+
+def _receive_path(reception: Reception) -> Finding:
+    """TLS and an unknown pynetdicom are served by its own code: slower, so it should be known."""
+    if reception.fast_path == "off":
+        what = 'reception.fast_path is "off": pynetdicom\'s own receive path serves'
+        return Finding(mark=Mark.WARN, what=what, remedy='write reception.fast_path = "auto" unless there is a reason')
+    if reasons := differences():
+        what = f"pynetdicom's own receive path serves, the node's does not fit it: {', '.join(reasons)}"
+        return Finding(mark=Mark.WARN, what=what, remedy="install the version that deploy/constraints.txt names")
+    tls = "; the TLS port is served by pynetdicom's, which is slower" if reception.tls.enabled else ""
+    return Finding(mark=Mark.OK, what=f"the node's own receive path fits this pynetdicom{tls}")
 
 
 def _rejections(contacts: tuple[Contact, ...], reception: Reception) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ class FailureCode(enum.StrEnum):
     """The pixel data cannot be decoded."""
     HEADER_INVALID = "HEADER-INVALID"
     """The object lacks what every radiograph must have (Study or SOP Instance UID, rows, columns)."""
+    IMAGE_LIMIT = "IMAGE-LIMIT"
+    """Reading the image would take more memory than `model.image_memory_mb`."""
     SPOOL_MISSING = "SPOOL-MISSING"
     """The stored file is gone or is not what was received."""
     REPORT_INVALID = "REPORT-INVALID"

@@ -14,6 +14,7 @@ from typing import IO
 
 import structlog
 
+from config.code_file import code_table
 from config.settings import Settings, SettingsError
 from dicom_io.commitment_scp import CommitmentScp
 from dicom_io.spool import Spool
@@ -26,12 +27,15 @@ from node.commitment import Committer, record_request
 from node.contacts import ContactBook
 from node.delivery import Deliverer, direct_undirected
 from node.dispatch.local import Dispatcher
+from node.drift import watch_medians
 from node.errors import GiveUp
 from node.registrar import Registrar
 from node.schedule import Clock
+from node.store import alerts
+from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
 from node.store.jobs import Task
-from node.tasks import COMMITMENT_LANE, DELIVER, FEED_LANE, PROCESS_FRAMES, REPORT_COMMITMENT, destination_lane
+from node.tasks import COMMITMENT_LANE, DELIVER, REPORT_COMMITMENT, destination_lane
 
 POLL_SECONDS = 0.1
 """How often the delivery lanes look for reports that a worker process has made."""
@@ -62,7 +66,8 @@ class Listener:
         self._lock = _sole_owner(directory)
         self._ledger: Ledger = process.open_settings_ledger(settings)
         self._spool = Spool(process.spool_directory(settings))
-        self._feed = ClinicalFeed(self._ledger, settings, wake=lambda: self._dispatcher.wake(FEED_LANE))
+        self._inbox: Ledger = process.open_settings_inbox(settings)
+        self._feed = ClinicalFeed(self._ledger, self._inbox, settings)
         self._deliverer = Deliverer(ledger=self._ledger, settings=settings.delivery)
         self._audit = AuditTrail(directory / "audit")
         self._commitment = CommitmentScp(functools.partial(record_request, self._ledger))
@@ -77,13 +82,12 @@ class Listener:
             self._ledger,
             handlers={
                 DELIVER: self._deliverer.deliver,
-                PROCESS_FRAMES: self._feed.process_frames,
                 REPORT_COMMITMENT: self._committer.report,
             },
             lanes=_lanes(settings),
             poll=POLL_SECONDS,
             on_dead=self._bury,
-            max_crashes=None,  # frozen bytes and parsed text end no process; only an administrator or the host does
+            max_crashes=None,  # frozen bytes end no process; only an administrator or the host does
         )
         self._contacts = ContactBook(self._ledger, self._audit)
         self._registrar = Registrar(ledger=self._ledger, spool=self._spool, audit=self._audit)
@@ -95,7 +99,13 @@ class Listener:
             self._commitment if settings.reception.commitment else None,
         )
         self._clock = Clock(
-            settings.clinical.csv, self._feed.poll_csv, daily=lambda: watch_certificate(settings.reception.tls)
+            settings.clinical.csv,
+            self._feed.poll_csv,
+            hourly=(
+                self._feed.purge,
+                lambda: watch_medians(self._ledger, code_table(settings.clinical.codes.file)),
+            ),
+            daily=lambda: _watch(settings),
         )
 
     def start(self) -> None:
@@ -112,6 +122,7 @@ class Listener:
         self._dispatcher.start()
         with self._ledger.begin() as c:
             directed = direct_undirected(c, self._settings.delivery.destinations)
+            _tell_receive_path(c, self._scp.fast_path_refused)
         self._clock.start()
         log.info(
             "listener.ready",
@@ -119,6 +130,7 @@ class Listener:
             dicom_port=self.dicom_port,
             dicom_tls_port=self._scp.tls_port,
             certificate_days=watch_certificate(self._settings.reception.tls),
+            hl7_certificate_days=watch_certificate(self._settings.clinical.mllp.tls),
             mllp_port=self.mllp_port,
             adopted=adopted,
             directed=directed,
@@ -141,6 +153,7 @@ class Listener:
         self._feed.stop()
         self._dispatcher.stop(process.DRAIN_SECONDS)
         self._contacts.stop()
+        self._inbox.close()
         self._ledger.close()
         self._lock.close()
         log.info("listener.stopped")
@@ -153,11 +166,25 @@ class Listener:
                 log.error("task.dead", kind=task.kind, key=task.key, error=str(why))
 
 
+def _tell_receive_path(c: Connection, reasons: tuple[str, ...]) -> None:
+    """Keep one alert open for as long as the own receive path is refused at start."""
+    if reasons:
+        alerts.raise_alert(c, AlertKind.FAST_PATH_REFUSED, "reception", "; ".join(reasons))
+    else:
+        alerts.settle(c, AlertKind.FAST_PATH_REFUSED, "reception")
+
+
+def _watch(settings: Settings) -> None:
+    """Look at the certificates of DICOM and HL7."""
+    watch_certificate(settings.reception.tls)
+    watch_certificate(settings.clinical.mllp.tls)
+
+
 def _lanes(settings: Settings) -> dict[str, int]:
     """Threads by lane."""
     lanes = {destination_lane(d.name): SENDERS_PER_DESTINATION for d in settings.delivery.destinations}
     commitment = {COMMITMENT_LANE: COMMITMENT_REPORTERS} if settings.reception.commitment else {}
-    return lanes | commitment | {FEED_LANE: 1}
+    return lanes | commitment
 
 
 def _sole_owner(directory: Path) -> IO[str]:

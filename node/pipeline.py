@@ -1,66 +1,87 @@
 """The flow from a received radiograph to its report. One file, readable in one sitting.
 
-    PACS --C-STORE--> Received -> Matched -> Screened -> Reported --SR--> PACS     (the last arrow is node.delivery)
-                          `-----------`-> NotApplicable(reasons) | Failed(code)
+    PACS --C-STORE--> Received -> ImageScored -> Matched -> Screened -> Reported --SR--> PACS  (delivery: node.delivery)
+                          `------------`----------`-> NotApplicable(reasons) | Failed(code)
 
-Each step takes one state and gives the next; it reads the spool and the clinical store and writes nothing. Saving the
-new state with its follow-up work, in one transaction, is `node.worker`'s part: a step that dies is simply run again.
-A step raises only `Retry` (look again later) and `GiveUp` (a person must look) on purpose.
+The image part comes first and needs nothing but the image: what the model is not meant for ends at once, and while the
+others wait for clinical data their score lies in the ledger. Each step takes one state and gives the next; it reads the
+spool and the ledger and writes nothing. Saving the new state with its follow-up work, in one transaction, is
+`node.worker`'s part: a step that dies is simply run again. A step raises only `Retry` (look again later) and `GiveUp`
+(a person must look) on purpose. Clinical data that come after the report are weighed in `node.reconsider`, which uses
+the same parts.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, assert_never
-from zoneinfo import ZoneInfo
 
 from config.settings import Settings
 from dicom_io import header as dicom_header
-from dicom_io.errors import HeaderInvalid, PixelDecodeError
-from dicom_io.radiograph import read_radiograph, refusals
+from dicom_io.radiograph import refusals
 from dicom_io.results import BuiltObject, Installation, ReportContext, ReportInvalid, build_results
 from dicom_io.spool import Spool
+from dicom_io.versions import Amends
 from model.domain import (
     ClinicalRecord,
+    ImageScore,
     MatchClass,
     NotAssessed,
     Radiograph,
     Reason,
     Scored,
     ScreeningResult,
-    Sex,
 )
-from node.case import Case, Delivered, Matched, NotApplicable, Received, Reported, ReportObject, Screened, Source
+from node.case import (
+    Basis,
+    Case,
+    Delivered,
+    ImageScored,
+    Matched,
+    NotApplicable,
+    Received,
+    Reported,
+    ReportObject,
+    Screened,
+    Source,
+)
 from node.errors import FailureCode, GiveUp, Retry
-from node.matching import clinical_record, match_patient
-from node.store import outbox
+from node.film import Films
+from node.joining import Joined, Joiner
+from node.store import image_scores, outbox
 from node.store.engine import Ledger
-
-REQUIRED_VARIABLES = ("weight",)
-"""With age and sex, what the clinical model cannot do without (model.md section 7)."""
 
 
 class Screening(Protocol):
     """What the pipeline needs of `model.screener.Screener`; injected, so that this module never imports torch."""
 
-    def screen(self, radiograph: Radiograph, record: ClinicalRecord) -> ScreeningResult:
-        """Score the image with the record; every outcome is a value."""
-        ...
+    @property
+    def digest(self) -> str: ...  # noqa: D102 - as in the screener
+    @property
+    def required(self) -> tuple[str, ...]: ...  # noqa: D102
+    def image_part(self, radiograph: Radiograph) -> ImageScore | NotAssessed: ...  # noqa: D102
+    def combine(self, image: ImageScore, record: ClinicalRecord) -> ScreeningResult: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What one step brought: the next state, why, and the report's objects to be frozen with it."""
+    """What one step brought: the next state, why, and what is recorded in the same transaction."""
 
     case: Case
     why: str
+    image: image_scores.Entry | None = None
+    """A score to be kept."""
+    basis: Basis | None = None
+    """What the report rests on; for Reported, and for a case that ends without one."""
     objects: tuple[BuiltObject, ...] = ()
+    """The report's objects, to be frozen."""
+    conflict: str = ""
+    """Codes of a MATCH_CONFLICT, for the alert that is raised with this state."""
+    stirred_at: dt.datetime | None = None
+    """What the feeds had told until then is in this state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +95,10 @@ class Pipeline:
     installation: Installation
     node_version: str
     now: Callable[[], dt.datetime]
+    narrowed_days: Mapping[str, float] = field(default_factory=dict)
+    """Look-backs of the model bundle, days by variable; they narrow the site's."""
 
-    def advance(self, case: Received | Matched | Screened) -> Step:
+    def advance(self, case: Received | ImageScored | Matched | Screened) -> Step:
         """Take `case` one step further.
 
         Raises:
@@ -85,18 +108,20 @@ class Pipeline:
         """
         match case:
             case Received():
+                return self.look(case)
+            case ImageScored():
                 return self.match(case)
             case Matched():
                 return self.screen(case)
             case Screened():
-                return self.report(case)
+                observations = used_observations(case.record, case.result)
+                return self.report(case, Basis(persons=case.persons, observations=observations))
             case _:
                 assert_never(case)
 
-    def match(self, case: Received) -> Step:
-        """Refuse what the header already rules out, then join the patient's clinical record, waiting a bounded time."""
-        with _unreadable_gives_up():
-            header = dicom_header.read_header(self._stored(case.source))
+    def look(self, case: Received) -> Step:
+        """End what header or pixels rule out; score the others by their image and say how long they may wait."""
+        header = self._films.header(case.source)
         reasons = (
             self._made_here(case)
             or refusals(header, secondary_capture=self.settings.reception.accept_secondary_capture)
@@ -104,48 +129,52 @@ class Pipeline:
         )
         if reasons:
             return _not_applicable(case, reasons, by="header")
-        identity = dicom_header.patient_identity(header)
-        taken_at = dicom_header.acquired_at(header, self.settings.site.zone) or case.source.received_at
-        with self.ledger.read() as connection:
-            outcome = match_patient(
-                connection,
-                identity,
-                dicom_header.accession_number(header),
-                assumed_issuer=self._assumed_issuer(case.source.calling_ae),
-            )
-            record = clinical_record(
-                connection, outcome, identity, t0=taken_at, known_at=self.now(), settings=self.settings.clinical
-            )
-        remaining = self._remaining_wait(case)
-        missing = _missing(record, dicom_header.age_years(header), identity.sex)
+        image, fresh = self._image_part(case.source)
+        if isinstance(image, NotAssessed):
+            return _not_applicable(case, image.reasons, by="pixels", measurements=image.measurements)
+        wait_until = case.source.received_at + dt.timedelta(seconds=self._wait())
+        scored = ImageScored(case_id=case.case_id, source=case.source, wait_until=wait_until)
+        why = f"image accepted and scored; clinical data may come until {wait_until:%Y-%m-%d %H:%M:%S %Z}"
+        return Step(case=scored, why=why, image=fresh)
+
+    def match(self, case: ImageScored) -> Step:
+        """Join the patient's clinical record; wait for it until the deadline, but not longer than it is incomplete."""
+        joined = self.join(case.source)
+        record, missing = joined.record, joined.missing
+        remaining = (case.wait_until - self.now()).total_seconds()
         if missing and record.match is not MatchClass.NO_ID and remaining > 0:
             raise Retry(remaining, f"waiting for clinical data ({record.match}: {', '.join(missing)} missing)")
         why = f"{record.match}; joined {_listed(o.variable for o in record.observations)}; missing {_listed(missing)}"
-        return Step(case=Matched(case_id=case.case_id, source=case.source, record=record), why=why)
+        matched = Matched(case_id=case.case_id, source=case.source, record=record, persons=joined.persons)
+        return Step(case=matched, why=why, conflict=joined.conflict, stirred_at=joined.stirred_at)
 
     def screen(self, case: Matched) -> Step:
-        """Score the image together with the record."""
-        result = self.screener.screen(self._radiograph(case.source), case.record)
+        """Fuse the image's score with the record."""
+        result, fresh = self.score(case.source, case.record)
         match result:
             case NotAssessed():
-                return _not_applicable(case, result.reasons, by="pixels", measurements=result.measurements)
+                return _not_applicable(case, result.reasons, by="record", measurements=result.measurements)
             case Scored():
-                screened = Screened(case_id=case.case_id, source=case.source, record=case.record, result=result)
-                return Step(
-                    case=screened,
-                    why=f"{result.category}, {result.mode}, p={result.probability:.4f}, model {result.model.bundle_id}",
+                screened = Screened(
+                    case_id=case.case_id, source=case.source, record=case.record, result=result, persons=case.persons
                 )
+                why = f"{result.category}, {result.mode}, p={result.probability:.4f}, model {result.model.bundle_id}"
+                return Step(case=screened, why=why, image=fresh)
             case _:
                 assert_never(result)
 
-    def report(self, case: Screened) -> Step:
-        """Build the page and the SR, checked; their bytes are frozen in the transaction that records this state."""
-        if case.result.category.lower() not in self.settings.report.report_on:
-            return _no_report(case)
-        with _unreadable_gives_up():
-            header = dicom_header.read_header(self._stored(case.source))
+    def report(self, case: Screened, basis: Basis, amends: Amends | None = None) -> Step:
+        """Build the page and the SR, checked; their bytes are frozen in the transaction that records this state.
+
+        `amends` is what a further version takes over. One whose predecessor left the node is always reported: nobody
+        may be left with a result that no longer holds.
+        """
+        wanted = case.result.category.lower() in self.settings.report.report_on
+        if not wanted and (amends is None or not amends.predecessors):
+            return _no_report(case, basis, 1 if amends is None else amends.version)
+        header, context = self._films.header(case.source), self._context(amends)
         try:
-            objects = build_results(header, self._radiograph(case.source), case.result, self._context())
+            objects = build_results(header, self._films.radiograph(case.source), case.result, context)
         except ReportInvalid as error:
             raise GiveUp(FailureCode.REPORT_INVALID, str(error)) from error
         reported = Reported(
@@ -155,30 +184,43 @@ class Pipeline:
             result=case.result,
             objects=tuple(_summary(o) for o in objects),
             destinations=tuple(d.name for d in self.settings.delivery.destinations),
+            version=context.version,
         )
-        why = f"{_listed(o.kind for o in objects)} for {_listed(reported.destinations)}"
-        return Step(case=reported, why=why, objects=objects)
+        why = f"version {context.version}: {_listed(o.kind for o in objects)} for {_listed(reported.destinations)}"
+        return Step(case=reported, why=why, objects=objects, basis=basis)
 
-    def _stored(self, source: Source) -> Path:
-        path = self.spool.path(source.spool_file)
-        if not path.is_file():
-            raise GiveUp(FailureCode.SPOOL_MISSING, f"{source.spool_file} is not in the spool")
-        return path
+    def join(self, source: Source) -> Joined:
+        """What is known now of the image's patient, as of the image's time."""
+        joiner = Joiner(settings=self.settings, required=self.screener.required, narrowed_days=self.narrowed_days)
+        header = self._films.header(source)
+        with self.ledger.read() as c:
+            return joiner.join(c, source, header, known_at=self.now())
 
-    def _radiograph(self, source: Source) -> Radiograph:
-        """Decode the stored file, once its bytes are proved to be those that were received."""
-        with _unreadable_gives_up():
-            return _decode(self._stored(source), source.sha256, self.settings.site.zone)
+    def score(self, source: Source, record: ClinicalRecord) -> tuple[ScreeningResult, image_scores.Entry | None]:
+        """The result of image and record; and the image's score when it was not in the ledger (another model since)."""
+        image, fresh = self._image_part(source)
+        return (image if isinstance(image, NotAssessed) else self.screener.combine(image, record)), fresh
 
-    def _remaining_wait(self, case: Received) -> float:
-        """Seconds until the deadline for clinical data; none when no feed could bring them."""
+    def _image_part(self, source: Source) -> tuple[ImageScore | NotAssessed, image_scores.Entry | None]:
+        """From the ledger where it is kept, else computed, with what is then to be kept."""
+        model = self.screener.digest
+        with self.ledger.read() as c:
+            kept = image_scores.load(c, source.digest, model)
+        if kept is not None:
+            return kept, None
+        image = self.screener.image_part(self._films.radiograph(source))
+        if isinstance(image, NotAssessed):
+            return image, None
+        return image, image_scores.Entry(digest=source.digest, model=model, score=image)
+
+    @property
+    def _films(self) -> Films:
+        return Films(spool=self.spool, zone=self.settings.site.zone)
+
+    def _wait(self) -> float:
+        """Seconds an image may wait for clinical data; none when no feed could bring them."""
         clinical = self.settings.clinical
-        if not clinical.mllp.enabled and clinical.csv.folder is None:
-            return 0.0
-        return clinical.wait - (self.now() - case.source.received_at).total_seconds()
-
-    def _assumed_issuer(self, calling_ae: str) -> str:
-        return next((p.issuer for p in self.settings.reception.peers if p.ae_title == calling_ae), "")
+        return clinical.wait if clinical.mllp.enabled or clinical.csv.folder is not None else 0.0
 
     def _made_here(self, case: Received) -> tuple[Reason, ...]:
         """An own result that came back is known by its UID, also where the archive changed its header."""
@@ -191,35 +233,17 @@ class Pipeline:
         under = age_years is not None and age_years < self.settings.model.minimum_age
         return (Reason.AGE_UNDER,) if under else ()
 
-    def _context(self) -> ReportContext:
+    def _context(self, amends: Amends | None) -> ReportContext:
         return ReportContext(
             site_name=self.settings.site.name,
             zone=self.settings.site.zone,
             ae_title=self.settings.delivery.ae_title,
             installation=self.installation,
             node_version=self.node_version,
-            at=self.now(),
+            at=self.now() if amends is None else amends.not_before(self.now()),
             with_page=self.settings.report.page,
+            amends=amends,
         )
-
-
-@functools.lru_cache(maxsize=1)
-def _decode(path: Path, sha256: str, zone: ZoneInfo) -> Radiograph:
-    """Decode a spooled file whose bytes are proved to be those received; kept for the report that follows the score."""
-    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-        raise GiveUp(FailureCode.SPOOL_MISSING, f"{path.name} is not what was received (SHA-256 differs)")
-    return read_radiograph(path, zone=zone)
-
-
-@contextmanager
-def _unreadable_gives_up() -> Iterator[None]:
-    """An object that cannot be read stays unreadable: no retry, a coded failure, the next case goes on."""
-    try:
-        yield
-    except HeaderInvalid as error:
-        raise GiveUp(FailureCode.HEADER_INVALID, str(error)) from error
-    except PixelDecodeError as error:
-        raise GiveUp(FailureCode.PIXEL_DECODE, str(error)) from error
 
 
 def _not_applicable(
@@ -229,23 +253,25 @@ def _not_applicable(
     return Step(case=state, why=f"by {by}: {_listed(reasons)}")
 
 
-def _no_report(case: Screened) -> Step:
+def _no_report(case: Screened, basis: Basis, version: int) -> Step:
     """The site wants no report of this category: the case ends with its result in the ledger and nothing to send."""
     ended = Delivered(
-        case_id=case.case_id, source=case.source, match=case.record.match, result=case.result, objects=(), proofs=()
+        case_id=case.case_id,
+        source=case.source,
+        match=case.record.match,
+        result=case.result,
+        objects=(),
+        proofs=(),
+        version=version,
     )
-    return Step(case=ended, why=f"no report: report.report_on leaves out {case.result.category.lower()!r}")
+    why = f"no report: report.report_on leaves out {case.result.category.lower()!r}"
+    return Step(case=ended, why=why, basis=basis)
 
 
-def _missing(record: ClinicalRecord, age_years: float | None, sex: Sex) -> tuple[str, ...]:
-    """What the clinical model would still need, by name."""
-    known = {o.variable for o in record.observations} if record.match.joins else set()
-    missing = [v for v in REQUIRED_VARIABLES if v not in known]
-    if age_years is None and record.age_years is None:
-        missing.append("age")
-    if sex is Sex.UNKNOWN and record.sex is Sex.UNKNOWN:
-        missing.append("sex")
-    return tuple(missing)
+def used_observations(record: ClinicalRecord, result: Scored) -> tuple[int, ...]:
+    """Numbers of the observation versions that the result shows as inputs."""
+    shown = {item.variable for item in result.inputs if item.value is not None}
+    return tuple(o.observation_id for o in record.observations if o.variable in shown)
 
 
 def _summary(built: BuiltObject) -> ReportObject:

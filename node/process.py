@@ -15,7 +15,8 @@ from types import FrameType
 import structlog
 
 from config.settings import Settings
-from node.store.engine import Ledger, open_ledger
+from node.store.engine import Ledger, connect, open_ledger
+from node.store.inbox import open_inbox
 
 _M_ARENA_MAX = -8
 """glibc, malloc.h."""
@@ -98,4 +99,18 @@ def spool_directory(settings: Settings) -> Path:
 
 def open_settings_ledger(settings: Settings) -> Ledger:
     """Open the ledger the settings name; SQLite in `storage.data_dir` by default."""
-    return open_ledger(settings.storage.database_url or settings.storage.data_dir / "ledger.db")
+    return open_ledger(_place(settings))
+
+
+def look_into_ledger(settings: Settings) -> Ledger:
+    """Connect to the ledger as it is, whatever tables it has: an older release may be running on it."""
+    return connect(_place(settings))
+
+
+def open_settings_inbox(settings: Settings) -> Ledger:
+    """Open the HL7 inbox beside the ledger; open that first, it moves an older ledger's messages over."""
+    return open_inbox(_place(settings))
+
+
+def _place(settings: Settings) -> str | Path:
+    return settings.storage.database_url or settings.storage.data_dir / "ledger.db"

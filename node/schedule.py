@@ -7,7 +7,7 @@ due while the last one still goes on is joined with it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -15,15 +15,24 @@ from config.csv_feed import CsvDrop
 
 
 class Clock:
-    """The periodic jobs of the listener: the drop folder by its interval, `daily` once a day."""
+    """The periodic jobs of the listener: the drop folder by its interval, `hourly` and `daily` as they say."""
 
-    def __init__(self, csv: CsvDrop, poll_csv: Callable[[], None], *, daily: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        csv: CsvDrop,
+        poll_csv: Callable[[], None],
+        *,
+        hourly: Sequence[Callable[[], object]],
+        daily: Callable[[], object],
+    ) -> None:
         self._scheduler = BackgroundScheduler(
             timezone=dt.UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
         if csv.folder is not None:
             first = dt.datetime.now(dt.UTC)
             self._scheduler.add_job(poll_csv, "interval", seconds=csv.poll, next_run_time=first)
+        for job in hourly:
+            self._scheduler.add_job(job, "interval", hours=1)
         self._scheduler.add_job(daily, "interval", days=1)
 
     def start(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -21,14 +20,15 @@ from typing import Any, Final
 from config.clinical import Clinical
 from config.hl7_feed import Mllp
 from config.settings import Settings
+from dicom_io.content_digest import file_digest
 from dicom_io.errors import HeaderInvalid
 from dicom_io.header import instance_reference, read_header
 from dicom_io.reading import page_png
 from dicom_io.results import BuiltObject, Installation
 from dicom_io.spool import Spool
-from model.domain import ClinicalRecord, Radiograph, Scored, ScreeningResult, Sex
+from model.domain import ClinicalRecord, ImageScore, NotAssessed, Radiograph, Scored, ScreeningResult, Sex
 from model.screener import Screener, load_screener
-from node.case import Matched, NotApplicable, Received, Screened, Source
+from node.case import ImageScored, Matched, NotApplicable, Received, Screened, Source
 from node.clinical_feed import import_csv
 from node.errors import FailureCode, GiveUp
 from node.pipeline import Pipeline, Step
@@ -82,10 +82,21 @@ class _Stated:
     age_years: float | None
     sex: Sex
 
-    def screen(self, radiograph: Radiograph, record: ClinicalRecord) -> ScreeningResult:
+    @property
+    def digest(self) -> str:
+        return self.screener.digest
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        return self.screener.required
+
+    def image_part(self, radiograph: Radiograph) -> ImageScore | NotAssessed:
         age = self.age_years if radiograph.age_years is None else radiograph.age_years
         sex = self.sex if radiograph.sex is Sex.UNKNOWN else radiograph.sex
-        return self.screener.screen(dataclasses.replace(radiograph, age_years=age, sex=sex), record)
+        return self.screener.image_part(dataclasses.replace(radiograph, age_years=age, sex=sex))
+
+    def combine(self, image: ImageScore, record: ClinicalRecord) -> ScreeningResult:
+        return self.screener.combine(image, record)
 
 
 def screen_file(
@@ -113,6 +124,7 @@ def screen_file(
                 installation=STANDALONE,
                 node_version=importlib.metadata.version("osteon"),
                 now=lambda: dt.datetime.now(dt.UTC),
+                narrowed_days=screener.lookback_days,
             )
             return _outcome(pipeline, file, out)
         finally:
@@ -141,16 +153,16 @@ def _received(spool: Spool, file: Path) -> Received:
     source = Source(
         reference=reference,
         spool_file=copy.name,
-        sha256=hashlib.sha256(copy.read_bytes()).hexdigest(),
+        digest=file_digest(copy),
         calling_ae="",
         received_at=dt.datetime.now(dt.UTC),
     )
     return Received(case_id=0, source=source)
 
 
-def _walk(pipeline: Pipeline, case: Received | Matched | Screened) -> Step:
+def _walk(pipeline: Pipeline, case: Received | ImageScored | Matched | Screened) -> Step:
     step = pipeline.advance(case)
-    while isinstance(step.case, Received | Matched | Screened):
+    while isinstance(step.case, Received | ImageScored | Matched | Screened):
         step = pipeline.advance(step.case)
     return step
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 ADVANCE: Final = "advance"
-"""Take a case on, up to Reported. Key: the case's number."""
+"""Take a case on, up to Reported; weigh later what comes after the report. Key: the case's number."""
 INFER_LANE: Final = "infer"
 """One at a time per worker process."""
 
@@ -15,13 +15,6 @@ DELIVER: Final = "deliver"
 REPORT_COMMITMENT: Final = "report-commitment"
 """Check what a commitment request names and report to the requestor. Key: the Transaction UID."""
 COMMITMENT_LANE: Final = "commitment"
-
-PROCESS_FRAMES: Final = "process-frames"
-"""Turn stored HL7 messages into facts, in the order of receipt. One key: there is one queue."""
-FEED_LANE: Final = "hl7"
-
-REPORT_VERSION: Final = 1
-"""Version of the first report of a case."""
 
 
 def advance_key(case_id: int) -> str:

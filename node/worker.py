@@ -20,16 +20,21 @@ from dicom_io.results import Installation
 from dicom_io.spool import Spool
 from model.screener import load_screener
 from node import process
-from node.case import Failed, Matched, Received, Reported, Screened
+from node.amendment import ReviewCode
+from node.case import Delivered, Failed, ImageScored, Matched, Received, Reported, Screened
 from node.delivery import begin_deliveries
 from node.dispatch.local import Dispatcher
-from node.errors import GiveUp
+from node.errors import FailureCode, GiveUp
+from node.limits import bounded
 from node.pipeline import Pipeline, Step
-from node.store import cases, jobs, outbox
+from node.reconsider import Reconsideration, Weighed
+from node.store import alerts, cases, image_scores, jobs, outbox, report_versions, reviews
+from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
 from node.store.installation import installation_identity
 from node.store.jobs import Task
-from node.tasks import ADVANCE, INFER_LANE, REPORT_VERSION
+from node.tasks import ADVANCE, INFER_LANE, advance_key
+from node.waking import Waking
 
 POLL_SECONDS = 0.1
 """How often a worker looks for images that another process received; about 2 % of a core when idle (measured)."""
@@ -53,6 +58,7 @@ def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> Non
     ledger = process.open_settings_ledger(settings)
     with ledger.begin() as c:
         namespace, serial = installation_identity(c)
+        woken = Waking(settle=settings.clinical.amend_settle).by_code_table(c, settings.clinical)
     pipeline = Pipeline(
         ledger=ledger,
         spool=Spool(process.spool_directory(settings)),
@@ -61,14 +67,20 @@ def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> Non
         installation=Installation(namespace=namespace, serial=serial),
         node_version=importlib.metadata.version("osteon"),
         now=lambda: dt.datetime.now(dt.UTC),
+        narrowed_days=screener.lookback_days,
     )
     worker = CaseWorker(ledger=ledger, pipeline=pipeline)
     dispatcher = Dispatcher(
-        ledger, handlers={ADVANCE: worker.advance}, lanes={INFER_LANE: 1}, poll=POLL_SECONDS, on_dead=worker.bury
+        ledger,
+        handlers={ADVANCE: bounded(worker.advance, settings.model)},
+        lanes={INFER_LANE: 1},
+        poll=POLL_SECONDS,
+        on_dead=worker.bury,
     )
     dispatcher.start()
     ready()
-    log.info("worker.ready", model=screener.facts.bundle_id, simulated_training=screener.facts.simulated_training)
+    facts = screener.facts
+    log.info("worker.ready", model=facts.bundle_id, simulated_training=facts.simulated_training, woken=woken)
     stop.wait()
     dispatcher.stop(process.DRAIN_SECONDS)
     ledger.close()
@@ -83,7 +95,9 @@ class CaseWorker:
     pipeline: Pipeline
 
     def advance(self, task: Task) -> Callable[[Connection], None] | None:
-        """Take the task's case on to Reported or to its end; the last change is made in the completion transaction.
+        """Take the task's case on to Reported or to its end, or weigh what came after its report.
+
+        The last change is made in the completion transaction.
 
         Raises:
             Retry: clinical data may still come.
@@ -93,30 +107,82 @@ class CaseWorker:
         """
         with self.ledger.read() as c:
             case = cases.load(c, int(task.key))
-        while isinstance(case, Received | Matched | Screened):
+        while isinstance(case, Received | ImageScored | Matched | Screened):
             step = self.pipeline.advance(case)
             log.info("case.step", case=case.case_id, state=type(step.case).__name__, why=step.why)
-            if not isinstance(step.case, Matched | Screened):
-                return functools.partial(save_step, step=step)
+            if not isinstance(step.case, ImageScored | Matched | Screened):
+                return functools.partial(save_step, task=task, step=step)
             with self.ledger.begin() as c:
                 jobs.checkpoint(c, task)
-                save_step(c, step=step)
+                save_step(c, task=task, step=step)
             case = step.case
+        if isinstance(case, Reported | Delivered):
+            weighed = Reconsideration(pipeline=self.pipeline).weigh(case)
+            return None if weighed is None else functools.partial(save_weighed, task=task, case=case, weighed=weighed)
         return None
 
     def bury(self, c: Connection, task: Task, why: GiveUp) -> None:
-        """Park the case of a dead task as Failed, for a person."""
+        """Park the case of a dead task as Failed; one whose report stands keeps it, and a person must look."""
         case = cases.load(c, int(task.key))
-        if isinstance(case, Received | Matched | Screened):
+        if isinstance(case, Received | ImageScored | Matched | Screened):
             failed = Failed(case_id=case.case_id, source=case.source, code=why.code, detail=why.detail)
             cases.save(c, failed, why=str(why))
+            if why.code is FailureCode.REPORT_INVALID:
+                alerts.raise_alert(c, AlertKind.REPORT_INVALID, f"case {case.case_id}", str(why))
             log.error("case.failed", case=case.case_id, code=str(why.code), detail=why.detail)
+        elif isinstance(case, Reported | Delivered):
+            _ask_for_review(c, case.case_id, ReviewCode.AMENDMENT_FAILED, f"not amended: {why}")
 
 
-def save_step(c: Connection, *, step: Step) -> None:
+def save_step(c: Connection, *, task: Task, step: Step) -> None:
     """Record a step with its follow-up work: the report's bytes frozen, its deliveries opened, in one transaction."""
-    cases.save(c, step.case, why=step.why)
-    if not isinstance(step.case, Reported):
-        return
-    outbox.freeze_once(c, step.case.case_id, REPORT_VERSION, step.objects)
-    begin_deliveries(c, step.case.case_id, step.case.destinations)
+    case = step.case
+    cases.save(c, case, why=step.why)
+    if step.conflict:
+        alerts.raise_alert(c, AlertKind.MATCH_CONFLICT, f"case {case.case_id}", step.conflict)
+    if step.image is not None:
+        image_scores.keep(c, step.image)
+    if step.stirred_at is not None and not jobs.moved(c, task):
+        reviews.weighed(c, case.case_id, up_to=step.stirred_at)
+    if step.basis is not None and isinstance(case, Reported | Delivered):
+        report_versions.record(c, case.case_id, case.version, step.basis)
+    if isinstance(case, Reported):
+        outbox.freeze_once(c, case.case_id, case.version, step.objects)
+        begin_deliveries(c, case.case_id, case.version, case.destinations)
+
+
+def save_weighed(c: Connection, *, task: Task, case: Reported | Delivered, weighed: Weighed) -> None:
+    """Record what weighing brought. An amendment that names too few or too many predecessors is built anew."""
+    case_id = case.case_id
+    if weighed.amended is not None:
+        outbox.lock_case(c, case_id)  # from here on no earlier version begins to be sent
+        if report_versions.released(c, case_id) != weighed.released:
+            jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)
+            return
+        outbox.cancel_before(c, case_id, case.version + 1)
+        save_step(c, task=task, step=weighed.amended)
+        reviews.lift(c, case_id)
+        alerts.settle(c, AlertKind.REVIEW, f"case {case_id}")
+        log.info("case.amended", case=case_id, version=case.version + 1, why=weighed.amended.why)
+    if weighed.image is not None:
+        image_scores.keep(c, weighed.image)
+    if not jobs.moved(c, task):  # else what came while this was weighed would count as weighed with it
+        reviews.weighed(c, case_id, up_to=weighed.stirred_at)
+    if weighed.settled:
+        reviews.settle(c, case_id, weighed.settled)
+    if weighed.review is not None:
+        _ask_for_review(c, case_id, weighed.review, weighed.remark)
+    elif weighed.remark:
+        cases.note(c, case_id, weighed.remark)
+    if weighed.invalid:
+        alerts.raise_alert(c, AlertKind.REPORT_INVALID, f"case {case_id}", weighed.remark)
+    if weighed.conflict:
+        alerts.raise_alert(c, AlertKind.MATCH_CONFLICT, f"case {case_id}", weighed.conflict)
+
+
+def _ask_for_review(c: Connection, case_id: int, code: ReviewCode, remark: str) -> None:
+    """Flag a reported case for a person, with alert and history."""
+    reviews.flag(c, case_id, code)
+    alerts.raise_alert(c, AlertKind.REVIEW, f"case {case_id}", code)
+    cases.note(c, case_id, f"for review: {code}" + (f" ({remark})" if remark else ""))
+    log.warning("case.review", case=case_id, code=str(code))

@@ -16,6 +16,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from config.code_file import code_table
 from config.settings import Destination
 from dicom_io.reading import page_png, report_text
 from node.case import Delivered
@@ -46,6 +47,10 @@ port = {dicom_port}
 
 [clinical]
 wait = {wait}
+
+[clinical.codes]
+confirmed_by = "demo"
+confirmed_version = "{codes}"
 
 [clinical.mllp]
 port = {mllp_port}
@@ -86,6 +91,7 @@ def run_demo(out: Path, *, with_orthanc: bool) -> int:
         data_dir=json.dumps(str(data_dir)),
         drop=json.dumps(str(drop)),
         wait=CLINICAL_WAIT,
+        codes=code_table().version,
         dicom_port=dicom_port,
         mllp_port=mllp_port,
         pacs_ae=AE_TITLE,

@@ -19,7 +19,8 @@ import structlog
 
 from node.dispatch.running import Lane, Running
 from node.errors import FailureCode, GiveUp, Retry
-from node.store import jobs
+from node.store import alerts, jobs
+from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
 from node.store.errors import LedgerUnavailable, LostLease
 from node.store.jobs import Task
@@ -36,6 +37,8 @@ OnDead: TypeAlias = Callable[[Connection, Task, GiveUp], None]
 """Runs in the transaction that buries a task. The third value says why, by code and words without patient data: what
 the handler gave up with, or WORKER_DIED, or UNEXPECTED after too many errors."""
 
+_WAYS_TO_END = 3
+"""The handler's change, the burial, the burial alone; after that the lease runs out and the task comes back."""
 _PAUSE_SECONDS = 1.0
 _JOIN_SECONDS = 5.0
 _log = structlog.get_logger()
@@ -190,6 +193,7 @@ class Dispatcher:
 
     def _complete(self, task: Task, completion: Callable[[Connection], bool] | None) -> None:
         """Commit the completion; while the database is down or the disk full, again for as long as the lease lasts."""
+        failed = 0
         while completion is not None:
             try:
                 with self._ledger.begin() as c:
@@ -200,19 +204,24 @@ class Dispatcher:
                     return
             except LostLease:
                 return
-            except Exception as error:  # noqa: BLE001 - the change itself was wrong; rolled back, so count it as an error
-                completion = self._after_bad_change(task, error)
+            except Exception as error:  # the change itself was wrong; rolled back, so count it as an error
+                failed += 1
+                if failed == _WAYS_TO_END:
+                    raise
+                completion = self._after_bad_change(task, error, alone=failed > 1)
             else:
                 if not ours:
                     _log.info("dispatch.stale_completion_dropped", task=task.id, kind=task.kind)
                 return
 
-    def _after_bad_change(self, task: Task, error: Exception) -> Callable[[Connection], bool]:
-        """Complete after the domain change raised: an ordinary error; a last one is buried without `on_dead`."""
+    def _after_bad_change(self, task: Task, error: Exception, *, alone: bool) -> Callable[[Connection], bool]:
+        """Complete after the domain change raised: an ordinary error, a last one buried; `alone`: without `on_dead`."""
         text = _where(error)
         _log.error("dispatch.change_failed", task=task.id, kind=task.kind, key=task.key, error=text)
+        if alone:
+            return lambda c: _bury_alone(c, task, text)
         if jobs.exhausted(task) or self._crashed_too_often(task):
-            return lambda c: jobs.bury(c, task, error=text)
+            return self._burial(task, GiveUp(FailureCode.UNEXPECTED, text))
         return lambda c: jobs.fail(c, task, error=text)
 
     def _heartbeat(self) -> None:
@@ -231,6 +240,14 @@ def _finish(c: Connection, task: Task, change: Change | None) -> bool:
     ours = jobs.finish(c, task)
     if ours and change is not None:
         change(c)
+    return ours
+
+
+def _bury_alone(c: Connection, task: Task, error: str) -> bool:
+    """Bury a task whose `on_dead` raised: what it stands for stays as it is, so a person is told."""
+    ours = jobs.bury(c, task, error=error)
+    if ours:
+        alerts.raise_alert(c, AlertKind.TASK_DEAD, f"task {task.id}", f"{task.kind} {task.key}: {error}")
     return ours
 
 

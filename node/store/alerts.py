@@ -31,13 +31,17 @@ class AlertKind(enum.StrEnum):
     MERGE_UNDONE = "MERGE_UNDONE"
     """A merge was taken back."""
     WRONG_PATIENT = "WRONG_PATIENT"
-    """OBX-11 W: a value had been filed under the wrong patient."""
+    """OBX-11 W: a value had been filed under the wrong patient, or one that is not known (subject `frame N`)."""
     REVIEW = "REVIEW"
     """A reported case rests on data that were corrected, deleted or merged since."""
     QUARANTINED = "QUARANTINED"
     """A message or file waits for a person."""
     REPORT_INVALID = "REPORT_INVALID"
     """A report broke an invariant and was not sent."""
+    TASK_DEAD = "TASK_DEAD"
+    """A task was given up, and what should follow for its case could not be recorded."""
+    FAST_PATH_REFUSED = "FAST_PATH_REFUSED"
+    """The own receive path did not pass its self-test at start: reception is slower, nothing is lost."""
     UNIT_DRIFT = "UNIT_DRIFT"
     """A feed's median of a variable left its expected range: a unit may have changed."""
 
@@ -75,6 +79,12 @@ def clear(c: Connection, alert_id: int) -> bool:
     """A person has seen to it. Whether there was such an open alert."""
     open_one = sa.update(alert).where(alert.c.id == alert_id, alert.c.cleared_at.is_(None))
     return c.execute(open_one.values(cleared_at=dt.datetime.now(dt.UTC))).rowcount == 1
+
+
+def settle(c: Connection, kind: AlertKind, subject: str) -> None:
+    """What the open alert of this subject told of is over."""
+    mine = sa.update(alert).where(alert.c.kind == kind, alert.c.subject == subject, alert.c.cleared_at.is_(None))
+    c.execute(mine.values(cleared_at=dt.datetime.now(dt.UTC)))
 
 
 def find(c: Connection, *, include_cleared: bool = False, limit: int = 200) -> tuple[Alert, ...]:

@@ -5,6 +5,7 @@ Numbers come back bit for bit, times come back aware, and an infinite measuremen
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, get_args
 
@@ -22,6 +23,16 @@ FINAL_STATES: tuple[str, ...] = tuple(state.__name__ for state in get_args(Final
 def state_of(case: Case) -> str:
     """Name of the case's state."""
     return type(case).__name__
+
+
+def words_of(case: Case) -> str:
+    """Name of the case's state as people read it."""
+    return words(state_of(case))
+
+
+def words(state: str) -> str:
+    """`NotApplicable` -> `not-applicable`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", state).lower()
 
 
 def codes_of(case: Case) -> str:

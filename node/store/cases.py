@@ -16,12 +16,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dicom_io.content_digest import algorithm_of
 from node.case import Case, Failed, Received, Source
 from node.store import case_json, duplicates, jobs
 from node.store.engine import Connection
-from node.store.errors import NoSuchCase
+from node.store.errors import NoSuchCase, OtherAlgorithm
 from node.store.schema import case_event, duplicate_instance, screening_case
-from node.store.upsert import insert
+from node.store.upsert import add_new
 
 
 class Receipt(enum.StrEnum):
@@ -41,8 +42,8 @@ class Reception:
 
     receipt: Receipt
     case_id: int
-    redundant_file: str | None = None
-    """Spool file the ledger does not refer to, since it has these bytes under another name; it may be removed."""
+    file: str
+    """Spool file where the ledger looks for these bytes; an older version may have given them another name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class CaseSummary:
     calling_ae: str
     received_at: dt.datetime
     updated_at: dt.datetime
+    review: str
+    """Why a person must look at the report; empty when nobody must."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +78,16 @@ def receive(c: Connection, source: Source) -> Reception:
     """Open a case for `source`, or recognise what came before under its SOP Instance UID.
 
     The caller enqueues the first task in the same transaction when the receipt is NEW.
+
+    Raises:
+        OtherAlgorithm: what came first has a digest of another kind; come again with one of that kind.
+
     """
-    statement = insert(c, screening_case).values(_first_row(source))
-    added = statement.on_conflict_do_nothing(index_elements=["sop_instance_uid"]).returning(screening_case.c.id)
-    case_id = c.execute(added).scalar_one_or_none()  # RETURNING: psycopg gives rowcount -1 here
+    case_id = add_new(c, screening_case, ("sop_instance_uid",), _first_row(source))
     if case_id is None:
         return _received_again(c, source)
     save(c, Received(case_id=case_id, source=source), why="received")
-    return Reception(receipt=Receipt.NEW, case_id=case_id)
+    return Reception(receipt=Receipt.NEW, case_id=case_id, file=source.spool_file)
 
 
 def save(c: Connection, case: Case, *, why: str = "", detail: Mapping[str, Any] | None = None) -> None:
@@ -98,13 +103,21 @@ def save(c: Connection, case: Case, *, why: str = "", detail: Mapping[str, Any] 
     now = dt.datetime.now(dt.UTC)
     state, codes = case_json.state_of(case), case_json.codes_of(case)
     values = {"state": state, "document": case_json.dump(case), "reason": codes, "updated_at": now}
-    if c.execute(sa.update(screening_case).where(screening_case.c.id == case.case_id).values(values)).rowcount != 1:
+    if c.execute(_SAVE, values | {"case_id": case.case_id}).rowcount != 1:
         msg = f"case {case.case_id} does not exist"
         raise NoSuchCase(msg)
     if isinstance(case, Failed):
         detail = {"detail": case.detail} | dict(detail or {})
     event = {"case_id": case.case_id, "at": now, "state": state, "reason": why or codes}
-    c.execute(sa.insert(case_event).values(event | {"detail": json.dumps(detail or {})}))
+    c.execute(_ADD_EVENT, event | {"detail": json.dumps(detail or {})})
+
+
+def note(c: Connection, case_id: int, why: str) -> None:
+    """Write to the history of a case whose state stays as it is; `why` as in `save`."""
+    now = dt.datetime.now(dt.UTC)
+    state = sa.select(screening_case.c.state).where(screening_case.c.id == case_id).scalar_subquery()
+    event = {"case_id": case_id, "at": now, "state": state, "reason": why, "detail": "{}"}
+    c.execute(sa.insert(case_event).values(event))
 
 
 def load(c: Connection, case_id: int) -> Case:
@@ -146,8 +159,8 @@ def reopen(
         msg = f"case {case_id} is {case_json.state_of(case)}, not Failed; there is nothing to retry"
         raise NoSuchCase(msg)
     received = Received(case_id=case_id, source=case.source)
-    save(c, received, why=why, detail={"was": str(case.code)})
     jobs.touch(c, kind, key or str(case_id), lane=lane)
+    save(c, received, why=why, detail={"was": str(case.code)})
     return received
 
 
@@ -157,10 +170,14 @@ def find(
     state: str | None = None,
     reason: str | None = None,
     study_uid: str | None = None,
+    review: bool = False,
     before: int | None = None,
     limit: int = 100,
 ) -> tuple[CaseSummary, ...]:
-    """List cases, latest first; `before` a case id continues a list. `reason` is one code among the case's codes."""
+    """List cases, latest first; `before` a case id continues a list. `reason` is one code among the case's codes.
+
+    `review`: only those a person must look at.
+    """
     table = screening_case.c
     wanted = sa.select(*[getattr(table, name) for name in _SUMMARY]).order_by(table.id.desc()).limit(limit)
     if state is not None:
@@ -169,6 +186,8 @@ def find(
         wanted = wanted.where(("," + table.reason + ",").contains(f",{reason},", autoescape=True))
     if study_uid is not None:
         wanted = wanted.where(table.study_uid == study_uid)
+    if review:
+        wanted = wanted.where(table.review != "")
     if before is not None:
         wanted = wanted.where(table.id < before)
     rows = c.execute(wanted).all()
@@ -197,6 +216,14 @@ def spool_files(c: Connection) -> frozenset[str]:
     return frozenset(c.execute(sa.select(screening_case.c.spool_file).union(kept)).scalars().all())
 
 
+_SAVE = (
+    sa.update(screening_case)
+    .where(screening_case.c.id == sa.bindparam("case_id"))
+    .values({name: sa.bindparam(name) for name in ("state", "document", "reason", "updated_at")})
+)
+_ADD_EVENT = sa.insert(case_event)
+"""Built once: to build a statement costs more than to run it."""
+
 _SUMMARY = (
     "id",
     "state",
@@ -207,6 +234,7 @@ _SUMMARY = (
     "calling_ae",
     "received_at",
     "updated_at",
+    "review",
 )
 
 
@@ -218,7 +246,7 @@ def _first_row(source: Source) -> dict[str, Any]:
         "series_uid": source.reference.series_uid,
         "state": Received.__name__,
         "document": "",
-        "sha256": source.sha256,
+        "digest": source.digest,
         "spool_file": source.spool_file,
         "calling_ae": source.calling_ae,
         "received_at": source.received_at,
@@ -228,16 +256,14 @@ def _first_row(source: Source) -> dict[str, Any]:
 
 def _received_again(c: Connection, source: Source) -> Reception:
     columns = screening_case.c
-    known = sa.select(columns.id, columns.sha256, columns.spool_file)
+    known = sa.select(columns.id, columns.digest, columns.spool_file)
     first = c.execute(known.where(columns.sop_instance_uid == source.reference.sop_instance_uid)).one()
-    differs = first.sha256 != source.sha256
+    if algorithm_of(first.digest) != algorithm_of(source.digest):
+        raise OtherAlgorithm(algorithm_of(first.digest))
+    differs = first.digest != source.digest
     kept_file = duplicates.count(c, first.id, source, differs=differs)
-    kept = {first.spool_file, kept_file}
-    return Reception(
-        receipt=Receipt.DIFFERS if differs else Receipt.SAME,
-        case_id=first.id,
-        redundant_file=None if source.spool_file in kept else source.spool_file,
-    )
+    receipt = Receipt.DIFFERS if differs else Receipt.SAME
+    return Reception(receipt=receipt, case_id=first.id, file=kept_file or first.spool_file)
 
 
 def _load(c: Connection, where: sa.ColumnElement[bool]) -> Case | None:

@@ -5,6 +5,8 @@
     |-- LedgerUnavailable  not now: database down, locked or disk full; try again
     |-- LostLease          another worker took this task over: drop everything done for it
     |-- NoSuchCase         the caller named a case that is not there, or not in the state the call needs
+    |-- OtherAlgorithm     what is known has a digest of another kind: come again with one of that kind
+    |-- NoSuchFile         the same for a dropped file
     `-- DamagedObject      frozen bytes no longer have the digest they were frozen with: send nothing
 
 Programming errors (a wrong statement, a broken constraint) stay what SQLAlchemy raises: nobody is meant to catch them.
@@ -35,6 +37,18 @@ class LostLease(StoreError):
 
 class NoSuchCase(StoreError):
     """There is no such case, or it is not in a state in which this can be done."""
+
+
+class OtherAlgorithm(StoreError):
+    """A received file can be compared with what came first only by the digest of an older version."""
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(f"the first file under this UID has a digest by {algorithm}")
+        self.algorithm = algorithm
+
+
+class NoSuchFile(StoreError):
+    """There is no such dropped file, or it is not in a state in which this can be done."""
 
 
 class DamagedObject(StoreError):

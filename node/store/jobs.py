@@ -23,7 +23,7 @@ from node.store.engine import Connection
 from node.store.errors import LostLease
 from node.store.owners import is_gone
 from node.store.schema import task as t
-from node.store.upsert import insert
+from node.store.upsert import add_new, insert
 
 MAX_ERRORS: Final = 8
 """Real errors after which a task is dead; what asks for a Retry is none."""
@@ -66,11 +66,8 @@ def enqueue(
     Call it inside the transaction that changes the domain rows.
     """
     now = time.time()
-    statement = insert(c, t).values(
-        _new_row(kind, key, lane, now + delay, now) | {"payload": json.dumps(payload or {})}
-    )
-    added = statement.on_conflict_do_nothing(index_elements=["kind", "key"]).returning(t.c.id)
-    return c.execute(added).first() is not None  # RETURNING: psycopg gives rowcount -1 here
+    row = _new_row(kind, key, lane, now + delay, now) | {"payload": json.dumps(payload or {})}
+    return add_new(c, t, ("kind", "key"), row) is not None
 
 
 def touch(c: Connection, kind: str, key: str, *, lane: str, delay: float = 0.0) -> None:
@@ -146,6 +143,11 @@ def checkpoint(c: Connection, task: Task) -> None:
         raise LostLease(task.id)
 
 
+def moved(c: Connection, task: Task) -> bool:
+    """Whether `touch` or `poke` came since `task` was claimed: it goes round again. Call it under its fence."""
+    return bool(c.execute(sa.select(t.c.due_at != task.due_at).where(t.c.id == task.id)).scalar_one())
+
+
 def finish(c: Connection, task: Task) -> bool:
     """`task` is done. False: it was taken over; change nothing else in this transaction."""
     return _complete(c, task, state=_again_if_moved(task, "done"), attempts=0, error=None)
@@ -198,6 +200,12 @@ def get(c: Connection, kind: str, key: str) -> Task | None:
     """Return the task `(kind, key)`."""
     row = c.execute(sa.select(t).where(t.c.kind == kind, t.c.key == key)).first()
     return None if row is None else _task(row)
+
+
+def being_done(c: Connection, kind: str, key: str) -> bool:
+    """Whether somebody holds `(kind, key)` under a lease at this moment."""
+    held = sa.and_(t.c.state == "doing", t.c.lease_until >= time.time())
+    return c.execute(sa.select(t.c.id).where(t.c.kind == kind, t.c.key == key, held)).first() is not None
 
 
 def dead_tasks(c: Connection, *, limit: int = 100) -> tuple[Task, ...]:

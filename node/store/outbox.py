@@ -56,6 +56,8 @@ class DeliveryState(enum.StrEnum):
     """The destination has every object, with proof."""
     REFUSED = "refused"
     """The destination will not take it; a person must act."""
+    CANCELLED = "cancelled"
+    """A newer version took its place before it was there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,8 @@ class Delivery:
     at: dt.datetime
     """When the state was entered, or the last try ended."""
     error: str | None
+    uncertain: bool
+    """A send is running, or an earlier one left something: some object of the version is or may be there."""
 
 
 def freeze_once(c: Connection, case_id: int, version: int, objects: Sequence[Freezable]) -> tuple[ReportObject, ...]:
@@ -83,9 +87,9 @@ def freeze_once(c: Connection, case_id: int, version: int, objects: Sequence[Fre
         NoSuchCase: the case is unknown.
 
     """
-    _lock_case(c, case_id)
-    if frozen := _frozen(c, case_id, version):
-        return frozen
+    lock_case(c, case_id)
+    if already := frozen(c, case_id, version):
+        return already
     now = dt.datetime.now(dt.UTC)
     rows = [
         {"case_id": case_id, "version": version, "position": position, "frozen_at": now, "part10": item.part10}
@@ -95,7 +99,17 @@ def freeze_once(c: Connection, case_id: int, version: int, objects: Sequence[Fre
     ]
     if rows:
         c.execute(sa.insert(outbox_object), rows)
-    return _frozen(c, case_id, version)
+    return frozen(c, case_id, version)
+
+
+def frozen(c: Connection, case_id: int, version: int) -> tuple[ReportObject, ...]:
+    """The frozen objects of a version without their bytes, in the order of sending."""
+    columns = outbox_object.c
+    wanted = sa.select(columns.kind, columns.sop_class_uid, columns.sop_instance_uid, columns.sha256)
+    rows = (
+        c.execute(wanted.where(_version(outbox_object, case_id, version)).order_by(columns.position)).mappings().all()
+    )
+    return tuple(ReportObject(**row) for row in rows)
 
 
 def made_here(c: Connection, sop_instance_uid: str) -> bool:
@@ -139,8 +153,8 @@ def mark_delivered(c: Connection, case_id: int, version: int, destination: str, 
         NoSuchCase: no such delivery was opened.
 
     """
-    _lock_case(c, case_id)
-    values = {"state": DeliveryState.DELIVERED, "proof": proof, "at": at, "error": None}
+    lock_case(c, case_id)
+    values = {"state": DeliveryState.DELIVERED, "proof": proof, "at": at, "error": None, "uncertain": False}
     _change(c, case_id, version, destination, values)
     missing = sa.select(delivery.c.destination).where(
         _version(delivery, case_id, version), delivery.c.state != DeliveryState.DELIVERED
@@ -148,20 +162,63 @@ def mark_delivered(c: Connection, case_id: int, version: int, destination: str, 
     return c.execute(missing.limit(1)).first() is None
 
 
+def begin_send(c: Connection, case_id: int, version: int, destination: str) -> bool | None:
+    """From here on the destination may have some of the version. Whether it might before; None: it is not to be sent.
+
+    What was cancelled is not sent, nor what is there already. It takes the lock under which versions are made, so a
+    send has either begun before a newer version was frozen, which then names this one as its predecessor, or never
+    begins.
+
+    Raises:
+        NoSuchCase: no such delivery was opened.
+
+    """
+    lock_case(c, case_id)
+    found = [d for d in deliveries(c, case_id=case_id, version=version) if d.destination == destination]
+    if not found:
+        msg = f"case {case_id} version {version} has no delivery to {destination}"
+        raise NoSuchCase(msg)
+    if found[0].state is not DeliveryState.WAITING:
+        return None
+    _change(c, case_id, version, destination, {"uncertain": True})
+    return found[0].uncertain
+
+
+def cancel_before(c: Connection, case_id: int, version: int) -> None:
+    """No version before `version` is sent any more; what a destination has already stays recorded."""
+    lock_case(c, case_id)
+    columns = delivery.c
+    older = sa.and_(columns.case_id == case_id, columns.version < version, columns.state != DeliveryState.DELIVERED)
+    values = {"state": DeliveryState.CANCELLED, "at": dt.datetime.now(dt.UTC)}
+    c.execute(sa.update(delivery).where(older).values(values))
+
+
 def mark_refused(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
-    """`destination` will not take it, `error` says why without patient data; it stands in the list for a person."""
-    _lock_case(c, case_id)
-    _change(c, case_id, version, destination, _failed_try(DeliveryState.REFUSED, error))
+    """`destination` will not take it, `error` says why without patient data; it stands in the list for a person.
+
+    Whether a send may have left something there stays as it is recorded: a refusal takes nothing back. A send that
+    ended so is counted by `mark_tried`.
+    """
+    lock_case(c, case_id)
+    _change(c, case_id, version, destination, _no_success(_unless_cancelled(DeliveryState.REFUSED), error))
 
 
-def mark_tried(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
-    """One more try had no success; the delivery waits."""
-    _change(c, case_id, version, destination, _failed_try(DeliveryState.WAITING, error))
+def mark_tried(
+    c: Connection, case_id: int, version: int, destination: str, *, error: str, uncertain: bool = False
+) -> None:
+    """One more try had no success; the delivery waits.
+
+    `uncertain`: some object of the version is or may be there since this try or an earlier one, a page without its SR
+    too.
+    """
+    values = _no_success(_unless_cancelled(DeliveryState.WAITING), error)
+    counted = {"tries": delivery.c.tries + 1, "uncertain": uncertain}
+    _change(c, case_id, version, destination, values | counted)
 
 
 def wait_again(c: Connection, case_id: int, version: int, destination: str) -> None:
     """Take a refused (or delivered and since lost) version up again; the caller touches its task."""
-    _lock_case(c, case_id)
+    lock_case(c, case_id)
     values = {"state": DeliveryState.WAITING, "proof": None, "at": dt.datetime.now(dt.UTC), "tries": 0}
     _change(c, case_id, version, destination, values)
 
@@ -170,6 +227,19 @@ def proofs(c: Connection, case_id: int, version: int) -> tuple[Proof, ...]:
     """Return the proofs of a version, by destination name."""
     done = deliveries(c, case_id=case_id, version=version, state=DeliveryState.DELIVERED)
     return tuple(Proof(destination=item.destination, kind=item.proof or "", at=item.at) for item in done)
+
+
+def lock_case(c: Connection, case_id: int) -> None:
+    """Serialise on the case until the transaction ends (PostgreSQL; on SQLite every writer is alone anyway).
+
+    Raises:
+        NoSuchCase: the case is unknown.
+
+    """
+    row = sa.select(screening_case.c.id).where(screening_case.c.id == case_id).with_for_update()
+    if c.execute(row).first() is None:
+        msg = f"case {case_id} does not exist"
+        raise NoSuchCase(msg)
 
 
 def deliveries(
@@ -183,25 +253,13 @@ def deliveries(
     return tuple(Delivery(**{**row, "state": DeliveryState(row["state"])}) for row in rows)
 
 
-def _lock_case(c: Connection, case_id: int) -> None:
-    """Serialise on the case (PostgreSQL; on SQLite every writer is alone anyway)."""
-    row = sa.select(screening_case.c.id).where(screening_case.c.id == case_id).with_for_update()
-    if c.execute(row).first() is None:
-        msg = f"case {case_id} does not exist"
-        raise NoSuchCase(msg)
+def _no_success(state: object, error: str) -> dict[str, object]:
+    return {"state": state, "at": dt.datetime.now(dt.UTC), "error": error}
 
 
-def _frozen(c: Connection, case_id: int, version: int) -> tuple[ReportObject, ...]:
-    columns = outbox_object.c
-    wanted = sa.select(columns.kind, columns.sop_class_uid, columns.sop_instance_uid, columns.sha256)
-    rows = (
-        c.execute(wanted.where(_version(outbox_object, case_id, version)).order_by(columns.position)).mappings().all()
-    )
-    return tuple(ReportObject(**row) for row in rows)
-
-
-def _failed_try(state: DeliveryState, error: str) -> dict[str, object]:
-    return {"state": state, "at": dt.datetime.now(dt.UTC), "error": error, "tries": delivery.c.tries + 1}
+def _unless_cancelled(state: DeliveryState) -> sa.Case[str]:
+    """A send that was running when a newer version was made must not bring its own version back."""
+    return sa.case((delivery.c.state == DeliveryState.CANCELLED, delivery.c.state), else_=state)
 
 
 def _change(c: Connection, case_id: int, version: int, destination: str, values: Mapping[str, object]) -> None:

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from node.store.metadata import BIG_ID, UtcDateTime, metadata
 
 _LIVE = sa.text("state IN ('todo','doing')")
+_DIGEST = sa.String(80).with_variant(sa.String(64), "sqlite")
+"""Content digest of a spooled file with its algorithm. SQLite enforces no length, so its older columns were kept."""
 
 task = sa.Table(
     "task",
@@ -47,14 +49,24 @@ screening_case = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("document", sa.Text, nullable=False),
     sa.Column("reason", sa.String(200), nullable=False, server_default=""),
-    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("digest", _DIGEST, nullable=False),
     sa.Column("spool_file", sa.String(400), nullable=False),
     sa.Column("calling_ae", sa.String(16), nullable=False),
     sa.Column("received_at", UtcDateTime, nullable=False, index=True),
     sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("stirred_at", UtcDateTime),
+    sa.Column("review", sa.String(40), nullable=False, server_default=""),
+    sa.Column("settled", sa.String(64), nullable=False, server_default=""),
+    sa.Column("amend_asked", sa.Text),
     sa.Index("ix_screening_case_state", "state", "reason"),
+    sa.Index("ix_screening_case_review", "review"),
 )
-"""One row per source image. `document` is the value of `node.case` as JSON, `reason` its codes, comma-separated."""
+"""One row per source image. `document` is the value of `node.case` as JSON, `reason` its codes, comma-separated.
+
+`stirred_at`: the first clinical message about the patient that has not been weighed yet. `review`: why a person must
+look at the report, empty while nobody must. `settled`: digest of the evidence that was flagged, logged or acted on, so
+that it is so once. `amend_asked`: the reason a person gave for an amendment that is still to be made.
+"""
 
 case_event = sa.Table(
     "case_event",
@@ -73,14 +85,14 @@ duplicate_instance = sa.Table(
     metadata,
     sa.Column("id", BIG_ID, primary_key=True),
     sa.Column("case_id", BIG_ID, sa.ForeignKey("screening_case.id"), nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("digest", _DIGEST, nullable=False),
     sa.Column("spool_file", sa.String(400)),
     sa.Column("differs", sa.Boolean, nullable=False),
     sa.Column("copies", sa.Integer, nullable=False, server_default="1"),
     sa.Column("calling_ae", sa.String(16), nullable=False),
     sa.Column("first_at", UtcDateTime, nullable=False),
     sa.Column("last_at", UtcDateTime, nullable=False),
-    sa.UniqueConstraint("case_id", "sha256"),
+    sa.UniqueConstraint("case_id", "digest"),
 )
 """A SOP Instance UID received again. `differs`: other bytes under the same UID, kept in `spool_file` for a person."""
 
@@ -110,10 +122,15 @@ delivery = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Column("error", sa.Text),
-    sa.CheckConstraint("state IN ('waiting','delivered','refused')", name="state"),
+    sa.Column("uncertain", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.CheckConstraint("state IN ('waiting','delivered','refused','cancelled')", name="state"),
     sa.Index("ix_delivery_state", "state", "destination"),
 )
-"""One report version on its way to one destination; `at` is when the state was entered or the last try ended."""
+"""One report version on its way to one destination; `at` is when the state was entered or the last try ended.
+
+`uncertain`: a send is running, or one ended in the middle: some object of the version is or may be at the destination,
+be it a page without its SR.
+"""
 
 case_patient = sa.Table(
     "case_patient",
@@ -130,6 +147,10 @@ installation = sa.Table(
     sa.Column("namespace", sa.String(36), nullable=False),
     sa.Column("serial", sa.String(64), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("codes_in_force", sa.String(80), nullable=False, server_default=""),
     sa.CheckConstraint("id = 1", name="one_row"),
 )
-"""Who this node is: the name space of every UID it makes. Written once, shared by all workers, part of the backup."""
+"""Who this node is: the name space of every UID it makes. Written once, shared by all workers, part of the backup.
+
+`codes_in_force`: version of the confirmed clinical code table that workers use; empty while none is confirmed.
+"""

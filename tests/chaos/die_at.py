@@ -1,7 +1,8 @@
 """A listener that kills itself with SIGKILL at the n-th step of receiving one object, and says which step that was.
 
 Steps are the calls reception makes to the operating system and the ledger, from the first byte of the object on: each
-has a point before and one after it, a write also one in its middle. Only this process is patched, not the product.
+has a point before and one after it, a write also one in its middle. The consumer of the HL7 inbox dies around its
+cursor, its clinical rows and its commits. Only this process is patched, not the product.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from typing import Any
 from chaos import bodies
 from pynetdicom.transport import AssociationSocket
 from sqlalchemy.engine.default import DefaultDialect
+from support.inbox import ward
 
 from config.settings import Settings
+from node import intake
+from node.store import inbox_progress as progress
+from node.store.engine import open_ledger
 
 _FILE_CALLS = ("write", "fsync", "mkdir", "replace", "rename", "link", "unlink")
 
@@ -61,6 +66,23 @@ def _lay(fuse: Fuse) -> None:
     os.open = _arming(fuse, os.open)  # type: ignore[assignment]
     DefaultDialect.do_commit = _around(fuse, "commit", DefaultDialect.do_commit)  # type: ignore[method-assign]
     AssociationSocket.send = _around(fuse, "answer", AssociationSocket.send)  # type: ignore[method-assign]
+
+
+def lay_between_commits(fuse: Fuse) -> None:
+    """Points around each commit of the ledger and each PDU sent, in this process."""
+    DefaultDialect.do_commit = _around(fuse, "commit", DefaultDialect.do_commit)  # type: ignore[method-assign]
+    AssociationSocket.send = _around(fuse, "send", AssociationSocket.send)  # type: ignore[method-assign]
+
+
+def consumer(ledger: Path, number: int, trail: Path) -> None:
+    """The product's consumer of the inbox beside `ledger`: it works off what there is, or dies at point `number`."""
+    fuse = Fuse(number, trail)
+    DefaultDialect.do_commit = _around(fuse, "commit", DefaultDialect.do_commit)  # type: ignore[method-assign]
+    progress.advance = _around(fuse, "cursor", progress.advance)
+    intake.process_frames = _around(fuse, "clinical write", intake.process_frames)
+    with ward(open_ledger(ledger)) as taken:
+        fuse.arm()
+        taken.consumer.work_off()
 
 
 def _around(fuse: Fuse, name: str, call: Callable[..., Any]) -> Callable[..., Any]:

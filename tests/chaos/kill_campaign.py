@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import argparse
 import random
-import sqlite3
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos import bodies, films
 from chaos.audit import ENDED, audit
+from chaos.ledger_file import looking_into
 from chaos.processes import Killable
 from chaos.senders import Sender, dcmjs_sender, dcmtk_senders
 
 from config.settings import Settings, parse
-from node.case_views import retry_case
+from node.case_decisions import retry_case
 from node.demo.node_process import free_port
 from node.errors import FailureCode
 from node.store.outbox import DeliveryState
@@ -72,14 +71,14 @@ class Hospital:
 
     def open_cases(self) -> int:
         """Cases that have not ended yet, by the ledger."""
-        with closing(sqlite3.connect(f"file:{self.node / 'ledger.db'}?mode=ro", uri=True, timeout=30)) as ledger:
+        with looking_into(self.node) as ledger:
             marks = ",".join("?" * len(ENDED))
             query = f"SELECT count(*) FROM screening_case WHERE state NOT IN ({marks})"
             return int(ledger.execute(query, ENDED).fetchone()[0])
 
     def buried(self) -> list[int]:
         """Cases whose work, or whose delivery, is in the dead letter."""
-        with closing(sqlite3.connect(f"file:{self.node / 'ledger.db'}?mode=ro", uri=True, timeout=30)) as ledger:
+        with looking_into(self.node) as ledger:
             failed = "SELECT id FROM screening_case WHERE state = 'Failed' AND reason = ?"
             refused = "SELECT case_id FROM delivery WHERE state = ?"
             rows = ledger.execute(f"{failed} UNION {refused}", (FailureCode.WORKER_DIED, DeliveryState.REFUSED))

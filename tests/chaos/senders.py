@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.films import Film
+from support import npm
 
 CALLED = "OSTEON"
 _PEERS = Path(__file__).parent.parent / "peers"
@@ -36,17 +37,10 @@ def dcmtk_senders() -> list[Sender]:
 
 def dcmjs_sender(scratch: Path) -> Sender | str:
     """The dcmjs-dimse client, installed below `scratch`; or why there is none."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        return "node and npm are not installed (Debian: nodejs, npm)"
-    scratch.mkdir(parents=True, exist_ok=True)
-    if not (scratch / "node_modules" / "dcmjs-dimse").is_dir():
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(_PEERS / name, scratch / name)
-        install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        done = subprocess.run(install, cwd=scratch, capture_output=True, text=True, check=False, timeout=180)
-        if done.returncode:
-            return f"npm ci of tests/peers failed: {done.stderr.strip()[-200:]}"
-    environment = os.environ | {"NODE_PATH": str(scratch / "node_modules")}
+    modules = npm.installed(scratch)
+    if isinstance(modules, str):
+        return modules
+    environment = os.environ | {"NODE_PATH": str(modules)}
     return Sender(name="dcmjs-dimse", send=lambda port, films: _dcmjs(port, films, environment))
 
 

@@ -10,15 +10,14 @@ the bytes sent.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
+from blake3 import blake3
 from chaos import bodies, die_at, films
+from chaos.ledger_file import looking_into
 from chaos.processes import Killable
 from chaos.wire import IMPLICIT, store
 
@@ -108,10 +107,10 @@ def _at_the_end(node: Path, uid: str, dataset: bytes) -> list[str]:
     cases = _cases(node, uid)
     if len(cases) != 1:
         return [f"{len(cases)} cases"]
-    file, sha256 = cases[0]
+    file, digest = cases[0]
     content = (node / "spool" / file).read_bytes()
     wrong = []
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if f"blake3:{blake3(content).hexdigest()}" != digest:
         wrong.append("file and ledger differ")
     if films.dataset_of(content) != dataset:
         wrong.append("the stored bytes are not those that were sent")
@@ -121,8 +120,8 @@ def _at_the_end(node: Path, uid: str, dataset: bytes) -> list[str]:
 
 
 def _cases(node: Path, uid: str) -> list[tuple[str, str]]:
-    with closing(sqlite3.connect(f"file:{node / 'ledger.db'}?mode=ro", uri=True)) as ledger:
-        query = "SELECT spool_file, sha256 FROM screening_case WHERE sop_instance_uid = ?"
+    with looking_into(node) as ledger:
+        query = "SELECT spool_file, digest FROM screening_case WHERE sop_instance_uid = ?"
         return [(str(row[0]), str(row[1])) for row in ledger.execute(query, (uid,))]
 
 

@@ -52,6 +52,12 @@ def test_kill_9_between_the_steps_of_one_reception_loses_nothing() -> None:
 
 
 @pytest.mark.system
+def test_kill_9_between_the_steps_of_an_amendment_leaves_one_newest_report() -> None:
+    figures = campaign("chaos.amend_kills", "--every", "9")
+    assert int(figures["points"]) >= 3
+
+
+@pytest.mark.system
 def test_malformed_input_neither_crashes_nor_hangs_nor_leaks() -> None:
     figures = campaign("chaos.malformed", "--count", "1000", "--seed", "5")
     assert figures["attacks"] == "1000"

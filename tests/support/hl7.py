@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from config.codes import shipped
+from config.code_file import code_table
 from model.domain import AssigningAuthority, Identifier, NameGroup, PatientIdentity, PersonName, Sex
 from node.facts import ObservationFact
-from node.feeds.hl7_messages import Rules
+from node.feeds.hl7_rules import Rules
 
 UTC = dt.UTC
 BERLIN = ZoneInfo("Europe/Berlin")
-RULES = Rules(zone=BERLIN, codes=shipped())
+RULES = Rules(zone=BERLIN, codes=code_table())
 HOSP = AssigningAuthority(namespace="HOSP")
 OTHER = AssigningAuthority(namespace="ELSEWHERE")
 

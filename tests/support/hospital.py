@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from config.code_file import code_table
 from node.case import Case
 from node.demo.node_process import NodeProcess, free_port
 from node.demo.orthanc import AE_TITLE, OrthancPacs
@@ -24,6 +25,10 @@ data_dir = {data_dir}
 port = {dicom}
 [clinical]
 wait = {wait}
+{more}
+[clinical.codes]
+confirmed_by = "demo"
+confirmed_version = "{codes}"
 [clinical.mllp]
 port = {mllp}
 [clinical.csv]
@@ -44,7 +49,7 @@ port = {pacs}
 class Hospital:
     """Use as a context manager; `orthanc` and `node` may be stopped and started again by the test."""
 
-    def __init__(self, folder: Path, *, wait: float = 20.0, script: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, wait: float = 20.0, script: Path | None = None, more: str = "") -> None:
         self.folder = folder
         self.dicom_port, self.mllp_port, self.pacs_port, http_port = (free_port() for _ in range(4))
         self.drop = folder / "drop"
@@ -65,6 +70,8 @@ class Hospital:
             pacs=self.pacs_port,
             pacs_ae=AE_TITLE,
             wait=wait,
+            more=more,
+            codes=code_table().version,
         )
         self.node = NodeProcess(folder, configuration, ports=(self.dicom_port, self.mllp_port))
 

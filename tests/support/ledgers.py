@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 
+from dicom_io.content_digest import digest_of, hex_of
 from model.domain import (
     Category,
     ClinicalRecord,
@@ -23,7 +23,7 @@ NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 
 def source(number: int = 1, *, content: bytes = b"film", study: int = 1, file: str | None = None) -> Source:
     """An image received at noon; `content` decides its digest."""
-    digest = hashlib.sha256(content).hexdigest()
+    digest = digest_of(content)
     return Source(
         reference=InstanceReference(
             study_uid=f"1.2.3.{study}",
@@ -31,8 +31,8 @@ def source(number: int = 1, *, content: bytes = b"film", study: int = 1, file: s
             sop_instance_uid=f"1.2.3.{study}.1.{number}",
             sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
         ),
-        spool_file=file or f"{number}-{digest[:8]}.dcm",
-        sha256=digest,
+        spool_file=file or f"{number}-{hex_of(digest)[:8]}.dcm",
+        digest=digest,
         calling_ae="MODALITY1",
         received_at=NOON,
     )

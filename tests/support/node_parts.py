@@ -11,11 +11,12 @@ from pydicom.dataset import Dataset
 from support.dicom_objects import encode, radiograph_dataset
 from support.report_cases import scored
 
+from config.code_file import code_table
 from config.settings import Settings, parse
 from dicom_io.header import instance_reference
 from dicom_io.results import Installation
 from dicom_io.spool import Spool
-from model.domain import ClinicalRecord, MatchClass, Mode, Radiograph, ScreeningResult
+from model.domain import ClinicalRecord, ImageScore, MatchClass, Mode, NotAssessed, Radiograph, ScreeningResult
 from node.case import Received, Source
 from node.pipeline import Pipeline
 from node.store import case_patients, cases, jobs
@@ -23,6 +24,7 @@ from node.store.engine import Ledger
 from node.tasks import ADVANCE, INFER_LANE, advance_key
 
 INSTALLATION = Installation(namespace=uuid.UUID(int=7), serial="TEST")
+CONFIRMED = {"confirmed_by": "demo", "confirmed_version": code_table().version}
 TAKEN = dt.datetime(2024, 3, 10, 10, 15, 30, tzinfo=dt.UTC)
 
 
@@ -31,17 +33,32 @@ class FixedScreener:
     """The pipeline's screening port with one answer: what is tested is the flow, not the model."""
 
     answer: ScreeningResult | None = None
+    digest: str = "d1"
+    required: tuple[str, ...] = ("age", "sex", "weight")
 
-    def screen(self, radiograph: Radiograph, record: ClinicalRecord) -> ScreeningResult:
+    def image_part(self, radiograph: Radiograph) -> ImageScore | NotAssessed:
+        if isinstance(self.answer, NotAssessed):
+            return self.answer
+        return ImageScore(
+            logit=0.4,
+            attention=((1.0,),),
+            region=(0, 0, *radiograph.pixels.shape),
+            limitations=(),
+            age_years=radiograph.age_years,
+            sex=radiograph.sex,
+        )
+
+    def combine(self, image: ImageScore, record: ClinicalRecord) -> ScreeningResult:
         if self.answer is not None:
             return self.answer
         mode = Mode.IMAGE_AND_CLINICAL if record.match.joins else Mode.IMAGE_ONLY
-        region = (0, 0, *radiograph.pixels.shape)
-        return scored(mode=mode, match=record.match, analysed_region=region, attention=((1.0,),))
+        return scored(mode=mode, match=record.match, analysed_region=image.region, attention=((1.0,),))
 
 
 def settings(**tables: object) -> Settings:
-    return parse(dict(tables), origin="test")
+    """Defaults, and a code table that somebody has confirmed."""
+    clinical = {"codes": CONFIRMED, **tables.pop("clinical", {})}
+    return parse({**tables, "clinical": clinical}, origin="test")
 
 
 def pipeline(ledger: Ledger, folder: Path, *, at: dt.datetime, screener: object = None, **tables: object) -> Pipeline:
@@ -69,7 +86,7 @@ def receive(ledger: Ledger, spool: Spool, dataset: Dataset | None = None, *, at:
     source = Source(
         reference=instance_reference(dataset),
         spool_file=stored.file,
-        sha256=stored.sha256,
+        digest=stored.digest,
         calling_ae="MODALITY",
         received_at=at,
     )

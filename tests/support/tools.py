@@ -13,7 +13,7 @@ def require_tool(name: str) -> str:
     found = shutil.which(name)
     if found:
         return found
-    message = f"{name} is not installed (Debian: dcmtk, dicom3tools, default-jre-headless)"
+    message = f"{name} is not installed (the Debian package is in .ci/run)"
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)

@@ -79,7 +79,7 @@ def destinations(port: int) -> dict[str, object]:
 
 
 def started_worker(ledger: Ledger, folder: Path, pacs_port: int) -> Dispatcher:
-    now = dt.datetime.now(dt.UTC)
+    now = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)  # it stands still: later than every reception
     steps = pipeline(
         ledger, folder / "node", at=now, clinical={"mllp": {"enabled": False}}, delivery=destinations(pacs_port)
     )

@@ -11,6 +11,7 @@ import pytest
 from support.dcmtk import errors_of
 from support.shared_data import DICOM, needs_dicom
 
+from config.code_file import code_table
 from node.demo import messages
 from node.demo.phantoms import demo_patients, film
 
@@ -65,11 +66,16 @@ def test_the_clinical_file_is_joined_by_the_nodes_own_rule(tmp_path):
     )
     table = tmp_path / "clinical.csv"
     table.write_text(messages.observations_csv([visit]), encoding="utf-8")
-    _, joined, _ = screen(image, "--clinical", table, "--out", tmp_path)
+    _, unconfirmed, _ = screen(image, "--clinical", table, "--out", tmp_path)
+    assert (unconfirmed["match"], unconfirmed["mode"]) == ("CODES_UNCONFIRMED", "IMAGE_ONLY")
+    site = tmp_path / "site.toml"
+    version = code_table().version
+    site.write_text(f'[clinical.codes]\nconfirmed_by = "demo"\nconfirmed_version = "{version}"\n', encoding="utf-8")
+    _, joined, _ = screen(image, "--clinical", table, "--out", tmp_path, "--config", site)
     assert joined["match"] == "MATCH_ISSUER"
     assert joined["mode"] == "IMAGE_AND_CLINICAL"
     table.write_text(messages.observations_csv([visit]).replace("PHANTOM-00001", "SOMEBODY-ELSE"), encoding="utf-8")
-    _, other, _ = screen(image, "--clinical", table, "--out", tmp_path)
+    _, other, _ = screen(image, "--clinical", table, "--out", tmp_path, "--config", site)
     assert other["match"] == "UNKNOWN_PATIENT"
     assert other["mode"] == "IMAGE_ONLY"
 

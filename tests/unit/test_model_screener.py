@@ -18,6 +18,7 @@ from model.bundle import BundleError
 from model.domain import (
     Category,
     ClinicalRecord,
+    ImageScore,
     MatchClass,
     Mode,
     NotAssessed,
@@ -30,7 +31,7 @@ from model.domain import (
     View,
 )
 from model.fusion import OperatingPoints
-from model.screener import ImageScore, Screener, load_screener
+from model.screener import Screener, load_screener
 
 WEIGHT = Observation(
     variable="weight",

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from io import BytesIO
 
 import pytest
+from pydicom import dcmread
+from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage, SecondaryCaptureImageStorage
+from pynetdicom import AE, evt
 from support.node_parts import TAKEN, pipeline, receive, settings
+from support.reporting import Desk, adt, weight
 
 from config.settings import Reception
 from dicom_io.spool import Spool
@@ -14,7 +19,7 @@ from node.case import Delivered, Reported
 from node.delivery import Deliverer, direct_undirected, resume_delivery
 from node.demo.node_process import free_port
 from node.errors import Retry
-from node.store import cases, jobs, outbox
+from node.store import cases, jobs, outbox, report_versions
 from node.store.outbox import DeliveryState
 from node.worker import CaseWorker
 
@@ -113,7 +118,7 @@ def test_an_archive_that_says_no_is_put_before_a_person_who_can_try_again(ledger
         deliver(ledger, deliverer)
     case, (refused,) = load(ledger, case_id)
     assert isinstance(case, Reported)
-    assert refused.state is DeliveryState.REFUSED
+    assert (refused.state, refused.tries) == (DeliveryState.REFUSED, 3)
     assert refused.error
     with ledger.begin() as c:
         assert resume_delivery(c, case_id) == ("pacs",)
@@ -138,7 +143,7 @@ def test_sending_twice_sends_the_same_bytes(ledger, tmp_path):
             (task,) = jobs.claim(c, "net:pacs", 1, owner="test", lease=60)
         deliverer.deliver(task)
         deliverer.deliver(task)
-    digests = [r.sha256 for r in archive.received]
+    digests = [r.digest for r in archive.received]
     assert digests[:2] == digests[2:]
 
 
@@ -151,3 +156,55 @@ def test_reports_made_without_a_destination_go_out_once_there_is_one(ledger, tmp
             assert direct_undirected(c, later.destinations) == 0
         deliver(ledger, Deliverer(ledger=ledger, settings=later))
     assert isinstance(load(ledger, case_id)[0], Delivered)
+
+
+def test_a_page_that_was_stored_without_its_sr_is_replaced_by_the_next_version(ledger, tmp_path):
+    """Page stored and SR refused with A700: version 2 names version 1, of which a page is there."""
+    ae = AE("PACS")
+    for sop_class in (SecondaryCaptureImageStorage, EnhancedSRStorage, ComprehensiveSRStorage):
+        ae.add_supported_context(sop_class)
+
+    def only_pages(event):
+        return 0x0000 if event.request.AffectedSOPClassUID == SecondaryCaptureImageStorage else 0xA700
+
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, only_pages)])
+    pacs = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": server.server_address[1]}
+    desk = Desk(ledger, tmp_path, {"delivery": {"acse_timeout": 5, "destinations": [pacs]}})
+    case_id = desk.receive()
+    desk.work()
+    with pytest.raises(Retry, match="A700"):
+        deliver(ledger, Deliverer(ledger=ledger, settings=desk.worker().pipeline.settings.delivery))
+    ae.shutdown()
+    desk.tell(adt(), weight())
+    desk.work()
+    with ledger.read() as c:
+        assert report_versions.released(c, case_id) == (1,)
+        first, second = (dcmread(BytesIO(outbox.objects(c, case_id, v)[-1].part10)) for v in (1, 2))
+    (study,) = second.PredecessorDocumentsSequence
+    (named,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == first.SOPInstanceUID
+
+
+def test_the_newest_version_wins_and_an_older_one_is_not_sent_after_it(ledger, tmp_path):
+    with Archive(tmp_path / "pacs") as archive:
+        desk = Desk(ledger, tmp_path, {"delivery": {"acse_timeout": 5, "destinations": [destination(archive)]}})
+        case_id = desk.receive()
+        desk.work()
+        desk.tell(adt(), weight())
+        desk.work()
+        with ledger.begin() as c:
+            first, second = sorted(jobs.claim(c, "net:pacs", 2, owner="test", lease=60), key=lambda task: task.key)
+        deliverer = Deliverer(ledger=ledger, settings=desk.worker().pipeline.settings.delivery)
+        with pytest.raises(Retry, match="an older version is still under way"):
+            deliverer.deliver(second)
+        assert deliverer.deliver(first) is None  # cancelled: nothing is sent
+        with ledger.begin() as c:
+            jobs.finish(c, first)
+        change = deliverer.deliver(second)
+        with ledger.begin() as c:
+            jobs.finish(c, second)
+            change(c)
+    case = desk.case(case_id)
+    assert isinstance(case, Delivered)
+    assert case.version == 2
+    assert [r.reference.sop_instance_uid for r in archive.received] == [o.sop_instance_uid for o in case.objects]

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from node.dispatch.local import Dispatcher
 from node.errors import FailureCode, GiveUp, Retry
-from node.store import jobs
+from node.store import alerts, jobs
 from node.store.engine import Connection, Ledger, open_ledger
 from node.store.jobs import Task
 from node.store.schema import task as table
@@ -153,6 +153,44 @@ def test_a_change_that_breaks_is_an_error_and_leaves_nothing(ledger: Ledger):
         assert jobs.get(c, "deliver", "1") is None
 
 
+def test_a_change_that_always_breaks_is_buried_with_its_domain_change(ledger: Ledger):
+    """Deterministic: the case must become Failed, not stand where it is for ever."""
+
+    def twice(c: Connection) -> None:
+        c.execute(sa.insert(table).values(lane="x", kind="advance", key="1", due_at=0, created_at=0, updated_at=0))
+
+    def on_dead(c: Connection, task: Task, why: GiveUp) -> None:
+        jobs.enqueue(c, "alarm", task.key, lane="housekeeping", payload={"code": why.code})
+
+    enqueue(ledger)
+    with running(ledger, lambda _: twice, on_dead=on_dead):
+        until_dead(ledger)
+    assert seen(ledger).error.startswith("UNEXPECTED: IntegrityError at ")
+    assert seen(ledger, kind="alarm").payload == {"code": "UNEXPECTED"}
+    with ledger.read() as c:
+        assert alerts.find(c) == ()
+
+
+def test_a_task_whose_end_cannot_be_recorded_raises_an_alert(ledger: Ledger):
+    def twice(c: Connection) -> None:
+        c.execute(sa.insert(table).values(lane="x", kind="advance", key="1", due_at=0, created_at=0, updated_at=0))
+
+    enqueue(ledger)
+    with running(ledger, lambda _: twice, on_dead=lambda c, _t, _why: twice(c)):
+        until_dead(ledger)
+    with ledger.read() as c:
+        (alert,) = alerts.find(c)
+    assert (alert.kind, alert.subject) == ("TASK_DEAD", f"task {seen(ledger).id}")
+    assert alert.detail.startswith("advance 1: IntegrityError at ")
+
+
+def until_dead(ledger: Ledger) -> None:
+    pause = threading.Event()
+    while seen(ledger).state != "dead":
+        make_due(ledger)
+        pause.wait(0.02)
+
+
 def test_a_kind_without_handler_is_an_error_of_that_task_only(ledger: Ledger):
     enqueue(ledger, "of a newer program", kind="amend")
     enqueue(ledger)
@@ -188,11 +226,10 @@ def test_on_dead_that_breaks_does_not_keep_a_task_alive(ledger: Ledger):
         raise KeyError(why.detail)
 
     enqueue(ledger)
-    pause = threading.Event()
     with running(ledger, handler, on_dead=on_dead):
-        while seen(ledger).state != "dead":
-            make_due(ledger)
-            pause.wait(0.02)
+        until_dead(ledger)
+    with ledger.read() as c:
+        assert [alert.kind for alert in alerts.find(c)] == ["TASK_DEAD"]
 
 
 def test_a_full_lane_does_not_delay_another(ledger: Ledger):

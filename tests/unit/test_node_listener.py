@@ -11,6 +11,7 @@ from support.dicom_objects import encode, radiograph_dataset
 from support.hl7 import message, pid
 from support.hospital import await_true
 
+from config.clinical import Clinical
 from config.settings import Delivery, Destination, SettingsError, parse
 from dicom_io.spool import Spool
 from dicom_io.storage_scu import OutgoingObject, send
@@ -18,7 +19,7 @@ from model.domain import AssigningAuthority, Identifier, MatchClass, NameGroup, 
 from node.case import Received
 from node.demo import messages
 from node.listener import Listener
-from node.matching import match_patient
+from node.matching import Image, match_patient
 from node.store import cases, jobs
 from node.store.engine import open_ledger
 
@@ -95,7 +96,7 @@ def test_a_second_listener_on_the_same_data_is_refused(listener, tmp_path):
 def person_known(folder, identity):
     ledger = open_ledger(folder / "node" / "ledger.db")
     with ledger.read() as c:
-        outcome = match_patient(c, identity, accession="")
+        outcome = match_patient(c, Image(identity=identity), Clinical())
     ledger.close()
     return outcome.match is MatchClass.MATCH_ISSUER
 

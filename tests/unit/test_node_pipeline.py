@@ -7,15 +7,15 @@ import datetime as dt
 import pytest
 from support.dicom_objects import radiograph_dataset
 from support.hl7 import message, pid
+from support.inbox import ward
 from support.node_parts import TAKEN, FixedScreener, pipeline, receive, settings
 from support.report_cases import scored
 
 from model.domain import Category, MatchClass, NotAssessed, Reason
 from node.case import Delivered, Matched, NotApplicable, Reported, Screened
-from node.clinical_feed import ClinicalFeed
 from node.errors import FailureCode, GiveUp, Retry
 from node.store import jobs
-from node.tasks import PROCESS_FRAMES
+from node.worker import save_step
 
 SOON = TAKEN + dt.timedelta(seconds=30)
 LATE = TAKEN + dt.timedelta(seconds=601)
@@ -25,15 +25,16 @@ PATIENT = pid("0012345", "WEBER^PETRA^^^^^L", "19550620")
 
 
 def feed(ledger, *messages: bytes) -> None:
-    clinical = ClinicalFeed(ledger, settings(clinical={"mllp": {"enabled": False}}), wake=lambda: None)
-    for frame in messages:
-        assert b"|AA|" in clinical.accept(frame, "127.0.0.1")
-    with ledger.begin() as c:
-        (task,) = jobs.claim(c, "hl7", 1, owner="test", lease=60)
-    assert task.kind == PROCESS_FRAMES
-    clinical.process_frames(task)
-    with ledger.begin() as c:
-        jobs.finish(c, task)
+    with ward(ledger, settings()) as here:
+        assert set(here.take(*messages)) == {"AA"}
+
+
+def looked(steps, case):
+    """The state after the image part, saved as the worker saves it."""
+    step = steps.look(case)
+    with steps.ledger.begin() as c:
+        save_step(c, task=jobs.get(c, "advance", str(case.case_id)), step=step)
+    return step.case
 
 
 def clinical_data(ledger) -> None:
@@ -43,7 +44,7 @@ def clinical_data(ledger) -> None:
 
 def test_a_film_waits_for_its_clinical_data_until_the_deadline(ledger, tmp_path):
     steps = pipeline(ledger, tmp_path, at=SOON)
-    case = receive(ledger, steps.spool)
+    case = looked(steps, receive(ledger, steps.spool))
     with pytest.raises(Retry) as retry:
         steps.match(case)
     assert retry.value.after == pytest.approx(570)
@@ -56,7 +57,7 @@ def test_a_film_waits_for_its_clinical_data_until_the_deadline(ledger, tmp_path)
 
 def test_clinical_data_end_the_wait_and_wake_the_case(ledger, tmp_path):
     steps = pipeline(ledger, tmp_path, at=dt.datetime.now(dt.UTC))
-    case = receive(ledger, steps.spool, at=dt.datetime.now(dt.UTC))
+    case = looked(steps, receive(ledger, steps.spool, at=dt.datetime.now(dt.UTC)))
     with ledger.begin() as c:
         (task,) = jobs.claim(c, "infer", 1, owner="test", lease=60)
         jobs.retry_later(c, task, after=600, reason="waiting")
@@ -72,12 +73,12 @@ def test_clinical_data_end_the_wait_and_wake_the_case(ledger, tmp_path):
 
 def test_without_any_feed_nothing_is_waited_for(ledger, tmp_path):
     steps = pipeline(ledger, tmp_path, at=SOON, clinical={"mllp": {"enabled": False}})
-    assert isinstance(steps.match(receive(ledger, steps.spool)).case, Matched)
+    assert isinstance(steps.match(looked(steps, receive(ledger, steps.spool))).case, Matched)
 
 
 def test_an_image_without_patient_id_is_not_kept_waiting(ledger, tmp_path):
     steps = pipeline(ledger, tmp_path, at=SOON)
-    matched = steps.match(receive(ledger, steps.spool, radiograph_dataset(PatientID=""))).case
+    matched = steps.match(looked(steps, receive(ledger, steps.spool, radiograph_dataset(PatientID="")))).case
     assert matched.record.match is MatchClass.NO_ID
 
 
@@ -94,7 +95,7 @@ def test_an_image_without_patient_id_is_not_kept_waiting(ledger, tmp_path):
 )
 def test_what_the_header_rules_out_ends_at_once_without_waiting(ledger, tmp_path, attributes, reason):
     steps = pipeline(ledger, tmp_path, at=SOON)
-    step = steps.match(receive(ledger, steps.spool, radiograph_dataset(**attributes)))
+    step = steps.look(receive(ledger, steps.spool, radiograph_dataset(**attributes)))
     assert isinstance(step.case, NotApplicable)
     assert reason in step.case.reasons
     assert reason in step.why
@@ -102,13 +103,13 @@ def test_what_the_header_rules_out_ends_at_once_without_waiting(ledger, tmp_path
 
 def screened(ledger, tmp_path, *, screener=None, **tables):
     steps = pipeline(ledger, tmp_path, at=LATE, screener=screener, **tables)
-    return steps, steps.match(receive(ledger, steps.spool)).case
+    return steps, steps.match(looked(steps, receive(ledger, steps.spool))).case
 
 
-def test_a_refused_picture_keeps_its_measurements_and_no_score(ledger, tmp_path):
+def test_a_refused_picture_ends_at_once_with_its_measurements_and_no_score(ledger, tmp_path):
     answer = NotAssessed(reasons=(Reason.NOT_CHEST,), measurements=(("distance_ratio", 1.52),))
-    steps, matched = screened(ledger, tmp_path, screener=FixedScreener(answer))
-    case = steps.screen(matched).case
+    steps = pipeline(ledger, tmp_path, at=SOON, screener=FixedScreener(answer))
+    case = looked(steps, receive(ledger, steps.spool))
     assert isinstance(case, NotApplicable)
     assert case.measurements == (("distance_ratio", 1.52),)
 
@@ -118,7 +119,7 @@ def test_the_report_holds_page_and_sr_for_every_destination(ledger, tmp_path):
     steps, matched = screened(ledger, tmp_path, delivery={"destinations": [pacs, {**pacs, "name": "vna"}]})
     case = steps.screen(matched).case
     assert isinstance(case, Screened)
-    step = steps.report(case)
+    step = steps.advance(case)
     assert isinstance(step.case, Reported)
     assert [o.kind for o in step.objects] == ["page", "sr"]
     assert [o.sha256 for o in step.case.objects] != []
@@ -128,31 +129,30 @@ def test_the_report_holds_page_and_sr_for_every_destination(ledger, tmp_path):
 def test_a_category_the_site_wants_no_report_of_ends_without_objects(ledger, tmp_path):
     below = FixedScreener(scored(Category.BELOW, analysed_region=(0, 0, 48, 40), attention=((1.0,),)))
     steps, matched = screened(ledger, tmp_path, screener=below, report={"report_on": ["above"]})
-    step = steps.report(steps.screen(matched).case)
+    step = steps.advance(steps.screen(matched).case)
     assert isinstance(step.case, Delivered)
     assert step.objects == ()
     assert "report_on" in step.why
 
 
 def test_a_spool_file_that_is_gone_or_changed_is_a_coded_failure(ledger, tmp_path):
-    steps, matched = screened(ledger, tmp_path)
-    path = steps.spool.path(matched.source.spool_file)
+    steps = pipeline(ledger, tmp_path, at=LATE)
+    case = receive(ledger, steps.spool)
+    path = steps.spool.path(case.source.spool_file)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(GiveUp) as changed:
-        steps.screen(matched)
+        steps.look(case)
     assert changed.value.code is FailureCode.SPOOL_MISSING
     path.unlink()
     with pytest.raises(GiveUp) as gone:
-        steps.screen(matched)
+        steps.look(case)
     assert gone.value.code is FailureCode.SPOOL_MISSING
 
 
 def test_pixels_that_cannot_be_decoded_are_a_coded_failure(ledger, tmp_path):
     steps = pipeline(ledger, tmp_path, at=LATE)
-    short = radiograph_dataset(Rows=4000)
-    matched = steps.match(receive(ledger, steps.spool, short)).case
     with pytest.raises(GiveUp) as error:
-        steps.screen(matched)
+        steps.look(receive(ledger, steps.spool, radiograph_dataset(Rows=4000)))
     assert error.value.code is FailureCode.PIXEL_DECODE

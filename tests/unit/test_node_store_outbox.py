@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from support.ledgers import NOON, source
 
 from node.case import Proof
-from node.store import cases, outbox
+from node.store import cases, outbox, report_versions
 from node.store.engine import Ledger
 from node.store.errors import DamagedObject, NoSuchCase
 from node.store.outbox import DeliveryState
@@ -122,11 +122,21 @@ def test_a_refusal_stands_for_a_person_until_taken_up(ledger: Ledger, case_id: i
     assert deliver(ledger, case_id, "archive") is False
     with ledger.begin() as c:
         (refused,) = outbox.deliveries(c, state=DeliveryState.REFUSED)
-        assert (refused.destination, refused.tries, refused.error) == ("pacs", 3, "SOP class refused")
+        assert (refused.destination, refused.tries, refused.error) == ("pacs", 2, "SOP class refused")
         outbox.wait_again(c, case_id, 1, "pacs")
         (waiting,) = outbox.deliveries(c, case_id=case_id, state=DeliveryState.WAITING)
         assert (waiting.tries, waiting.proof) == (0, None)
     assert deliver(ledger, case_id, "pacs") is True
+
+
+def test_a_refusal_does_not_take_back_that_an_earlier_send_was_not_answered(ledger: Ledger, case_id: int):
+    """The destination may have the report: an amendment must name it."""
+    with ledger.begin() as c:
+        outbox.open_deliveries(c, case_id, 1, ["pacs"])
+        assert outbox.begin_send(c, case_id, 1, "pacs") is False
+        outbox.mark_tried(c, case_id, 1, "pacs", error="no answer", uncertain=True)
+        outbox.mark_refused(c, case_id, 1, "pacs", error="association rejected")
+        assert report_versions.released(c, case_id) == (1,)
 
 
 def test_opening_deliveries_again_changes_none(ledger: Ledger, case_id: int):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+import sqlalchemy as sa
 from support.dicom_objects import radiograph_dataset
 from support.hospital import await_true
 from support.node_parts import TAKEN, pipeline, receive
 
 from node.case import Failed, NotApplicable, Received, Reported
 from node.dispatch.local import Dispatcher
-from node.errors import FailureCode
-from node.store import cases, jobs, outbox
+from node.errors import FailureCode, GiveUp
+from node.store import alerts, cases, jobs, outbox
 from node.store.errors import LostLease
+from node.store.schema import task as table
 from node.tasks import ADVANCE, INFER_LANE
 from node.worker import CaseWorker
 
@@ -49,7 +51,30 @@ def test_a_film_becomes_a_frozen_report_with_a_delivery_task(worker, ledger):
         visited = [event.state for event in cases.history(c, case.case_id)]
     assert [o.sop_instance_uid for o in reported.objects] == [o.sop_instance_uid for o in frozen]
     assert task.lane == "net:pacs"
-    assert visited == ["Received", "Matched", "Screened", "Reported"]
+    assert visited == ["Received", "ImageScored", "Matched", "Screened", "Reported"]
+
+
+def test_a_report_that_breaks_its_own_rules_fails_the_case_with_an_alert(worker, ledger):
+    case = receive(ledger, worker.pipeline.spool)
+    with ledger.begin() as c:
+        worker.bury(c, jobs.get(c, ADVANCE, str(case.case_id)), GiveUp(FailureCode.REPORT_INVALID, "SR-7"))
+        found = [(a.kind, a.subject, a.detail) for a in alerts.find(c)]
+    assert isinstance(state(ledger, case.case_id), Failed)
+    assert found == [("REPORT_INVALID", f"case {case.case_id}", "REPORT-INVALID: SR-7")]
+
+
+def test_a_report_that_cannot_be_recorded_fails_its_case(worker, ledger):
+    """A UID that is frozen for another case already: no retry helps."""
+    case = receive(ledger, worker.pipeline.spool)
+    with ledger.begin() as c:
+        (task,) = jobs.claim(c, INFER_LANE, 1, owner="test", lease=60)
+    objects = worker.advance(task).keywords["step"].objects
+    other = receive(ledger, worker.pipeline.spool, radiograph_dataset(number=9))
+    with ledger.begin() as c:
+        outbox.freeze_once(c, other.case_id, 1, objects)
+        c.execute(sa.update(table).where(table.c.id == task.id).values(state="todo", lease_until=None, attempts=7))
+    run(worker, until=lambda: isinstance(state(ledger, case.case_id), Failed))
+    assert state(ledger, case.case_id).code is FailureCode.UNEXPECTED
 
 
 def test_every_bad_object_ends_with_a_code_and_the_next_case_goes_on(worker, ledger):

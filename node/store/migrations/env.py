@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from alembic import context
 
-from node.store import alert_schema, clinical_schema, reception_schema, schema
+from node.store import alert_schema, clinical_schema, progress_schema, reception_schema, schema, version_schema
 from node.store.metadata import metadata
 
-TABLE_MODULES = (schema, clinical_schema, reception_schema, alert_schema)
+TABLE_MODULES = (schema, clinical_schema, reception_schema, alert_schema, version_schema, progress_schema)
 """Imported so that every table is registered in `metadata`."""
 
 context.configure(

@@ -1,0 +1,124 @@
+"""What `osteon alerts` shows: what each kind of alert means for the site, and the next step of whoever reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from config.settings import Settings
+from node import process
+from node.store import alerts
+from node.store.alerts import Alert, AlertKind
+from node.store.errors import NoSuchCase
+
+MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
+    AlertKind.MATCH_CONFLICT: (
+        "Image and clinical record, or image and order, name different patients. The report rests on the image alone.",
+        "Find out with the RIS who was examined. A corrected ADT message or order puts it right.",
+    ),
+    AlertKind.IDENTITY_CONFLICT: (
+        "Values came with the demographics of somebody else and were not taken.",
+        "Ask the sender of the message or file which patient is meant, and have it sent again.",
+    ),
+    AlertKind.IDENTIFIER_CHANGED: (
+        "A patient was given another identifier (A47). Both are read as one person.",
+        "Check that the change was meant: `osteon person merges` lists it, `osteon person unmerge N` takes it back.",
+    ),
+    AlertKind.MERGE_REFUSED: (
+        "A merge was not carried out: it would close a circle, or contradicts an earlier one.",
+        "Clear up the patient in the master patient index and have the merge sent again. See `osteon person merges`.",
+    ),
+    AlertKind.MERGE_UNDONE: (
+        "A merge was taken back. Reports made meanwhile may rest on values of the other patient.",
+        "Look at the patient's cases: `osteon cases --review`.",
+    ),
+    AlertKind.WRONG_PATIENT: (
+        "A value had been filed under the wrong patient (OBX-11 W) and is no longer used. Frame N: it is unknown here.",
+        "Look at reports that used it: `osteon cases --review`. Decide in the archive (PACS) what becomes of them.",
+    ),
+    AlertKind.REVIEW: (
+        "What a report rests on was corrected, taken back or merged since, or an amendment could not be made.",
+        "Read `osteon case N`, then decide: `osteon review N --keep` or `--amend`, with --reason.",
+    ),
+    AlertKind.QUARANTINED: (
+        "A message or file could not be taken as it is and waits for a person; the feed goes on.",
+        "Frame N: `osteon inbox show N`, then replay or dismiss it. File N: `osteon csv list`, then release or reject.",
+    ),
+    AlertKind.REPORT_INVALID: (
+        "A report broke one of its own safety rules; nothing of it was sent.",
+        "Keep the case and its log and tell the makers of Osteon: this is a fault of the software or the model.",
+    ),
+    AlertKind.TASK_DEAD: (
+        "A piece of work was given up and its case could not be marked as failed: the case stays where it is.",
+        "The first number is the case: read `osteon case N`. Keep the log and tell the makers of Osteon.",
+    ),
+    AlertKind.FAST_PATH_REFUSED: (
+        "The node's own receive path did not pass its self-test at start. Reception is slower; nothing is lost.",
+        'Install the pynetdicom version of deploy/constraints.txt, or set reception.fast_path = "off"; restart.',
+    ),
+    AlertKind.UNIT_DRIFT: (
+        "The values of one variable of a feed moved out of their expected range: its unit may have changed.",
+        "Ask the sender about the unit before more values are used.",
+    ),
+}
+_BY_NAME: Final = {str(kind): texts for kind, texts in MEANINGS.items()}
+_OTHERWISE: Final = ("An alert of another release of Osteon.", "Read the history of what it names.")
+
+
+def show_alerts(settings: Settings, *, include_cleared: bool, as_json: bool) -> None:
+    """Print alerts, latest first, each with its meaning and the next step."""
+    ledger = process.open_settings_ledger(settings)
+    with ledger.read() as c:
+        found = alerts.find(c, include_cleared=include_cleared)
+    ledger.close()
+    if as_json:
+        print(json.dumps([_row(alert) for alert in found], indent=1))  # noqa: T201 - this is the command's output
+        return
+    console = Console(highlight=False)
+    table = Table("id", "alert", "about", "codes", "times", "last (UTC)", "seen to", box=None, pad_edge=False)
+    for a in found:
+        seen = "" if a.cleared_at is None else f"{a.cleared_at:%Y-%m-%d %H:%M}"
+        last = f"{a.last_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(str(a.id), a.kind, escape(a.subject), escape(a.detail), str(a.count), last, seen)
+    console.print(table if found else "no open alert")
+    for kind in dict.fromkeys(a.kind for a in found if a.cleared_at is None):
+        meaning, step = meaning_of(kind)
+        console.print(f"\n{kind}: {escape(meaning)}\n  next: {escape(step)}", soft_wrap=True)
+
+
+def clear_alert(settings: Settings, number: int) -> str:
+    """Clear one open alert; says so.
+
+    Raises:
+        NoSuchCase: there is no such open alert.
+
+    """
+    ledger = process.open_settings_ledger(settings)
+    with ledger.begin() as c:
+        cleared = alerts.clear(c, number)
+    ledger.close()
+    if not cleared:
+        msg = f"there is no open alert {number}"
+        raise NoSuchCase(msg)
+    return f"alert {number} is cleared"
+
+
+def meaning_of(kind: str) -> tuple[str, str]:
+    """What an alert means in plain words, and the next step."""
+    return _BY_NAME.get(kind, _OTHERWISE)
+
+
+def _row(alert: Alert) -> dict[str, object]:
+    meaning, step = meaning_of(alert.kind)
+    facts = {name: _plain(value) for name, value in dataclasses.asdict(alert).items()}
+    return facts | {"meaning": meaning, "next_step": step}
+
+
+def _plain(value: object) -> object:
+    return value.astimezone(dt.UTC).isoformat(timespec="seconds") if isinstance(value, dt.datetime) else value

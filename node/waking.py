@@ -1,0 +1,69 @@
+"""Which cases look again when a feed has told something: those that wait, at once; reported ones, when a burst is over.
+
+And when a code table comes into force: what was told while none was confirmed could not be used.
+
+It is called in the transaction that writes the facts, so that nothing is told without being weighed. It only wakes:
+whether the news matters for a case is found out by the case's own task.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from config.clinical import Clinical
+from config.code_file import code_table
+from node.facts import Change
+from node.store import clinical_persons as persons
+from node.store import installation, jobs, report_versions, reviews
+from node.store.engine import Connection
+from node.tasks import ADVANCE, INFER_LANE, advance_key
+
+LONGEST_BURST: Final = 12
+"""A sender that never pauses delays an amendment by at most so many settling times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waking:
+    """Wakes cases. `settle`: seconds without news after which a reported case is weighed (`clinical.amend_settle`)."""
+
+    settle: float
+
+    def by_changes(self, c: Connection, changes: Iterable[Change]) -> None:
+        """Have every case look again that these changes could matter to."""
+        changes = tuple(changes)
+        keys = {change.person_key for change in changes}
+        if not keys:
+            return
+        members = persons.groups(c, {*keys, *persons.roots(c, keys).values()})
+        closed = {change.observation_id for change in changes if change.observation_id is not None}
+        values = (identifier.value for identifier in persons.identifiers_of(c, members))
+        for case_id, reported in report_versions.concerned(c, values, members, closed):
+            self._wake(c, case_id, delay=self._delay(reviews.pending(c, case_id).stirred_at) if reported else 0.0)
+
+    def by_code_table(self, c: Connection, clinical: Clinical) -> int:
+        """Have the cases of the reprocess window look again if another code table is confirmed than before; how many.
+
+        Call it when a worker starts, with the site's settings.
+        """
+        version = code_table(clinical.codes.file).version
+        in_force = version if clinical.codes.confirmed(version) else ""
+        if not installation.put_in_force(c, in_force) or not in_force:
+            return 0
+        since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=clinical.reprocess_window)
+        found = report_versions.first_reported_since(c, since)
+        for case_id in found:
+            self._wake(c, case_id, delay=self.settle)
+        return len(found)
+
+    def _wake(self, c: Connection, case_id: int, *, delay: float) -> None:
+        # The task first and then the case, as workers lock them: the other way round PostgreSQL meets a deadlock.
+        # touch, never poke: a task that completes at this moment must come back, or the news would be lost.
+        jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE, delay=delay)
+        reviews.stir(c, case_id)
+
+    def _delay(self, since: dt.datetime | None) -> float:
+        so_far = 0.0 if since is None else (dt.datetime.now(dt.UTC) - since).total_seconds()
+        return max(0.0, min(self.settle, LONGEST_BURST * self.settle - so_far))
