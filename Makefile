@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test check lint types imports format train clean bench-receive chaos malformed soak
+.PHONY: help demo test check lint types imports format train clean bench-receive chaos malformed soak fuzz bench-feeds sim-identity
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -24,7 +24,7 @@ test: $(VENV)/.installed-dev
 
 ## make check    ruff, mypy --strict, import-linter, pytest (what CI runs)
 check: lint types imports
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint:
 	$(BIN)/ruff format --check .
@@ -55,6 +55,7 @@ KILLS ?= 200
 SEED ?= 1
 chaos: $(VENV)/.installed-dev
 	PYTHONPATH=.:tests $(BIN)/python -m chaos.step_kills
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.amend_kills
 	PYTHONPATH=.:tests $(BIN)/python -m chaos.kill_campaign --kills $(KILLS) --seed $(SEED) --npm $(VENV)/npm-peers
 
 ## make malformed  20,000 mutated PDUs and datasets against a running listener (COUNT=, SEED=; about 10 minutes)
@@ -66,6 +67,21 @@ malformed: $(VENV)/.installed-dev
 SECONDS ?= 600
 soak: $(VENV)/.installed-dev
 	PYTHONPATH=.:tests $(BIN)/python -m chaos.soak --seconds $(SECONDS) --seed $(SEED)
+
+## make sim-identity  100,000 noisy studies of two facilities with overlapping numbers through the matching rule (about 8 minutes)
+sim-identity: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m sim.identity
+
+## make fuzz     500,000 damaged HL7 messages and 50,000 byte streams in 3 chunkings each (MESSAGES=, STREAMS=; about 8 minutes)
+MESSAGES ?= 500000
+STREAMS ?= 50000
+fuzz: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m fuzz.campaign --messages $(MESSAGES) --streams $(STREAMS) --seed $(SEED)
+
+## make bench-feeds  HL7 reader and listener beside hl7 and hl7apy, and the CSV import of 1,000,000 rows (about 6 minutes)
+bench-feeds: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m bench.bench_feeds
+	PYTHONPATH=.:tests $(BIN)/python -m bench.oru_processing
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Osteon needs Python 3.11 or newer: apt install python3 python3-venv"; exit 2; }
