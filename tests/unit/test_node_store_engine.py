@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ from node.store import clinical_schema, jobs, reception_schema, schema
 from node.store.engine import Connection, Ledger, open_ledger
 from node.store.errors import LedgerError, LedgerUnavailable
 from node.store.metadata import metadata
-from node.store.sqlite import journal_mode
+from node.store.sqlite import DRIVER, journal_mode
 
 OPEN_IT = """
 import sys
@@ -165,7 +164,8 @@ def test_processes_that_open_a_new_database_at_once_all_succeed(ledger_url: str)
 def test_a_locked_database_is_unavailable_not_broken(sqlite_ledger: Ledger):
     with sqlite_ledger.begin() as c:
         c.exec_driver_sql("PRAGMA busy_timeout = 1")
-    other = sqlite3.connect(sqlite_ledger._writer.url.database, isolation_level=None)
+    # The node's own driver: a second SQLite library in one process does not see the first one's locks.
+    other = DRIVER.connect(sqlite_ledger._writer.url.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerUnavailable, match="locked"), sqlite_ledger.begin():
         pass
