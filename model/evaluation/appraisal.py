@@ -131,7 +131,6 @@ def _point(cohort: Cohort, scores: Floats, threshold: float) -> dict[str, Any]:
     ratios = likelihoods(table)
     sensitivity, specificity = table.sensitivity, table.specificity
     predicted = ZHAO_2026_XRAY.predicted()
-    assert predicted is not None  # noqa: S101 - the X-ray constant carries its derived spread
     return {
         "threshold": threshold,
         "table": asdict(table),

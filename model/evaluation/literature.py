@@ -23,20 +23,14 @@ class PublishedPool:
 
     source: str
     modality: str
-    studies: int | None
-    """Number of pooled studies; None where the publication's text does not give it."""
+    studies: int
     sensitivity: Interval
     specificity: Interval
-    tau: tuple[float, float] | None = None
+    tau: tuple[float, float]
     """Between-study SDs of logit SEN and SPC, derived by us from the widths of the intervals; not published."""
 
-    def predicted(self, *, normal: bool = False) -> tuple[Interval, Interval] | None:
-        """Derived 95 % prediction intervals for a new site: t with k - 2 degrees of freedom, or the Normal.
-
-        None where the spread between the studies is not known.
-        """
-        if self.tau is None or self.studies is None:
-            return None
+    def predicted(self, *, normal: bool = False) -> tuple[Interval, Interval]:
+        """Derived 95 % prediction intervals for a new site: t with k - 2 degrees of freedom, or the Normal."""
         width = Z95 if normal else float(stats.t.ppf(0.975, self.studies - 2))
         return (
             _predicted(self.sensitivity, self.tau[0], self.studies, width),
@@ -53,14 +47,6 @@ ZHAO_2026_XRAY = PublishedPool(
     tau=(0.9, 1.0),
 )
 """The ruler for this product. The abstract does not say which threshold or spectrum each study used."""
-ZHAO_2026_CT = PublishedPool(
-    source="Zhao et al., J Med Internet Res 2026;28:e75965",
-    modality="CT",
-    studies=None,
-    sensitivity=Interval(value=0.91, low=math.nan, high=math.nan),
-    specificity=Interval(value=0.92, low=math.nan, high=math.nan),
-)
-"""Only for orientation: another modality."""
 
 
 class Place(enum.StrEnum):
