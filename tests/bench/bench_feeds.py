@@ -7,29 +7,23 @@ store nothing before they answer, which is said in the report and not corrected 
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import json
 import random
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from bench.er7_readers import READERS
 from bench.facts import machine
+from bench.frame import Benchmark, Report
 from bench.mllp_load import load, running
 from bench.mllp_servers import NAMES
 from support.hl7_samples import adt, oru
 
-RESULTS = Path(__file__).parent / "results"
-ROOT = Path(__file__).parents[2]
-ROUNDS, SHORT_ROUNDS = 7, 2
+ROUNDS = 7
 CSV_ROWS, SHORT_CSV_ROWS = 1_000_000, 2_000
 MESSAGES = {"adt": adt(), "oru25": oru(25), "oru200": oru(200)}
 READ_SECONDS, SHORT_READ_SECONDS = 0.4, 0.02
@@ -42,34 +36,18 @@ P50_MS = "inbox-full-1-connection-p50-ms"
 MOST = {P50_MS: 5.0, "csv-rss-mb": 250.0, "csv-changes-again": 0.0}
 """Largest values allowed: performance.md section 5 row 14, issue 4 item 5."""
 
-Report = dict[str, Any]
-
 
 def main() -> int:
-    """Run, print, write JSON."""
-    arguments = _arguments()
-    began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="bench-feeds-", dir=arguments.folder))
-    try:
-        report = _run(folder, short=arguments.short, rounds=SHORT_ROUNDS if arguments.short else arguments.rounds)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    report["seconds"] = round(time.monotonic() - began, 1)
-    path = _write(report, arguments.out)
-    _print(report)
-    missed = report["missed"]
-    figures = " ".join(f"{name}={value}" for name, value in report["headline"].items())
-    print(f"RESULT bench-feeds rounds={report['rounds']} {figures} missed={','.join(missed) or 'none'} json={path}")
-    return 1 if missed and not arguments.short else 0
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="2 rounds, few messages and rows: shows that it runs")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--folder", type=Path, help="where inbox and CSV go: the file system to be measured")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    return parser.parse_args()
+    benchmark = Benchmark(
+        name="feeds",
+        description=__doc__,
+        short="2 rounds, few messages and rows: shows that it runs",
+        folder="where inbox and CSV go: the file system to be measured",
+        rounds=ROUNDS,
+        run=lambda folder, short, rounds: _run(folder, short=short, rounds=rounds),
+        show=_print,
+    )
+    return benchmark.main()
 
 
 def _run(folder: Path, *, short: bool, rounds: int) -> Report:
@@ -192,13 +170,6 @@ def _print(report: Report) -> None:
     for name, value in report["headline"].items():
         bar = f" <= {MOST[name]}" if name in MOST else ""
         print(f"{name:40} {value:10.2f}{bar}{'  MISSED' if name in report['missed'] else ''}")
-
-
-def _write(report: Report, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"feeds-{time.strftime('%Y%m%dT%H%M%S')}.json"
-    path.write_text(json.dumps(report, indent=1, default=str))
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 if __name__ == "__main__":

@@ -6,14 +6,10 @@ taken per round. The exit status is 0 only if every target of issue 3 holds; a m
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import random
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from contextlib import ExitStack
@@ -21,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.facts import machine
+from bench.frame import Benchmark
 from bench.load import Cell, connect_at_once, idle, load, radiograph
-from bench.receivers import ROOT, Running, receivers, running
+from bench.receivers import Running, receivers, running
 
-RESULTS = Path(__file__).parent / "results"
 OURS, UNSYNCED, UNRECORDED = "osteon", "osteon-unsynced", "osteon-unrecorded"
 IDLE_SECONDS = 2.0
 KS = (1, 4, 16)
@@ -46,29 +42,16 @@ MOST = {"idle200_p50_ratio": 1.5, "idle200_cpu_percent": 15.0, "connect40_s": 1.
 
 
 def main() -> int:
-    arguments = _arguments()
-    began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="bench-receive-", dir=arguments.folder))
-    try:
-        report = _run(folder, short=arguments.short, rounds=2 if arguments.short else arguments.rounds)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    report["seconds"] = round(time.monotonic() - began, 1)
-    path = _write(report, arguments.out)
-    _print(report)
-    missed = report["missed"]
-    figures = " ".join(f"{name}={value}" for name, value in report["headline"].items())
-    print(f"RESULT bench-receive rounds={report['rounds']} {figures} missed={','.join(missed) or 'none'} json={path}")
-    return 1 if missed and not arguments.short else 0
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="2 rounds, small objects, no peers: shows that it runs")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="where the spools go: the file system to be measured")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    return parser.parse_args()
+    benchmark = Benchmark(
+        name="receive",
+        description=__doc__,
+        short="2 rounds, small objects, no peers: shows that it runs",
+        folder="where the spools go: the file system to be measured",
+        rounds=5,
+        run=lambda folder, short, rounds: _run(folder, short=short, rounds=rounds),
+        show=_print,
+    )
+    return benchmark.main()
 
 
 def _run(folder: Path, *, short: bool, rounds: int) -> dict[str, Any]:
@@ -273,13 +256,6 @@ def _print(report: dict[str, Any]) -> None:
     for name, values in sorted(report["extra"].items()):
         bar = f" <= {MOST[name]}" if name in MOST else ""
         print(f"{name:32} {_spread(values)}{bar}")
-
-
-def _write(report: dict[str, Any], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"receive-{time.strftime('%Y%m%dT%H%M%S')}.json"
-    path.write_text(json.dumps(report, indent=1, default=str))
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 if __name__ == "__main__":
