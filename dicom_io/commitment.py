@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,6 +97,14 @@ def requested_items(information: Dataset) -> tuple[str, tuple[CommitmentItem, ..
         msg = "the commitment request lacks a valid Transaction UID or Referenced SOP Sequence"
         raise HeaderInvalid(msg)
     return transaction, items
+
+
+def action_information(transaction_uid: str, items: Sequence[CommitmentItem]) -> Dataset:
+    """Action Information of the N-ACTION (PS3.4 table J.3-1)."""
+    information = Dataset()
+    information.TransactionUID = uid.UID(transaction_uid)
+    information.ReferencedSOPSequence = [_reference(item) for item in items]
+    return information
 
 
 def event_information(result: CommitmentResult) -> Dataset:

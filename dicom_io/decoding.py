@@ -7,8 +7,8 @@ has them: overlay bits masked, sign extended, nothing rescaled.
 
 from __future__ import annotations
 
+import contextlib
 import struct
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,11 +22,13 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 
+from dicom_io import half_size, htj2k
 from dicom_io.element import integer, text, value
 from dicom_io.errors import PixelDecodeError
 from dicom_io.syntaxes import NATIVE
 
 Raw = npt.NDArray[Any]
+Index = npt.NDArray[np.uint16]
 
 MAX_PIXELS: Final = 1 << 26
 """Rows x columns of the largest image decoded: several times the largest detector made."""
@@ -96,6 +98,18 @@ def stored_values(dataset: Dataset, form: PixelFormat) -> npt.NDArray[np.int32]:
         PixelDecodeError: no pixel data, an unknown transfer syntax, or not the image the header claims.
 
     """
+    return stored_index(dataset, form).astype(np.int32) + form.lowest
+
+
+def stored_index(dataset: Dataset, form: PixelFormat, *, half: bool = False) -> Index:
+    """Decode the (first) frame: uint16 (rows, columns), stored values minus `form.lowest`; may be read-only.
+
+    `half` allows decoding at half resolution where `halves` agrees; the result has the full size all the same.
+
+    Raises:
+        PixelDecodeError: no pixel data, an unknown transfer syntax, or not the image the header claims.
+
+    """
     if not value(dataset, "PixelData"):
         msg = "no pixel data"
         raise PixelDecodeError(msg)
@@ -103,7 +117,7 @@ def stored_values(dataset: Dataset, form: PixelFormat) -> npt.NDArray[np.int32]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            raw = _native(dataset, form) if syntax in NATIVE else _encapsulated(dataset, form, syntax)
+            raw = _native(dataset, form) if syntax in NATIVE else _encapsulated(dataset, form, syntax, half=half)
     except PixelDecodeError:
         raise
     except Exception as error:  # decoders raise whatever damaged data provoke; here it gets one name
@@ -112,7 +126,13 @@ def stored_values(dataset: Dataset, form: PixelFormat) -> npt.NDArray[np.int32]:
     if raw.shape != (form.rows, form.columns) or raw.dtype.kind not in "ui":
         msg = f"{syntax.name}: decoded to {raw.shape} {raw.dtype}, header says {form.rows}x{form.columns}"
         raise PixelDecodeError(msg)
-    return _canonical(raw, form, clip=syntax in LOSSY or syntax in MAYBE_LOSSY)
+    return _index(raw, form, clip=syntax in LOSSY or syntax in MAYBE_LOSSY)
+
+
+def halves(dataset: Dataset, form: PixelFormat) -> bool:
+    """Whether this image has a half-resolution level that can be decoded alone: JPEG 2000 and HTJ2K, unsigned."""
+    plain = not form.signed and form.high_bit == form.stored - 1 and form.stored <= half_size.MOST_BITS
+    return transfer_syntax(dataset) in half_size.SYNTAXES and plain
 
 
 def transfer_syntax(dataset: Dataset) -> uid.UID:
@@ -136,10 +156,10 @@ def _native(dataset: Dataset, form: PixelFormat) -> Raw:
     if big and form.allocated == _BYTE and dataset["PixelData"].VR == "OW":
         data = np.frombuffer(data[: len(data) // 2 * 2], "<u2").byteswap().tobytes()  # PS3.5 8.1.1: words are swapped
     dtype = np.dtype(_DTYPES[form.allocated]).newbyteorder(">" if big else "<")
-    return np.frombuffer(data, dtype, count).reshape(form.rows, form.columns).astype(_DTYPES[form.allocated])
+    return np.frombuffer(data, dtype, count).reshape(form.rows, form.columns)
 
 
-def _encapsulated(dataset: Dataset, form: PixelFormat, syntax: uid.UID) -> Raw:
+def _encapsulated(dataset: Dataset, form: PixelFormat, syntax: uid.UID, *, half: bool) -> Raw:
     decoder = _DECODERS.get(syntax)
     if decoder is None:
         msg = f"transfer syntax {syntax} is not supported"
@@ -149,6 +169,9 @@ def _encapsulated(dataset: Dataset, form: PixelFormat, syntax: uid.UID) -> Raw:
     if size not in (None, (form.rows, form.columns)):
         msg = f"{syntax.name}: the frame states another size than the header"
         raise PixelDecodeError(msg)
+    if half and halves(dataset, form):
+        with contextlib.suppress(Exception):  # whatever the short way does not like, the full decode may try
+            return half_size.decode(frame, form.rows, form.columns, form.stored, syntax)
     try:
         return decoder(frame, form)
     except Exception:  # noqa: BLE001 - whatever imagecodecs does not like, pydicom's decoders may try
@@ -171,19 +194,21 @@ def _stated_size(frame: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _canonical(raw: Raw, form: PixelFormat, *, clip: bool) -> npt.NDArray[np.int32]:
+def _index(raw: Raw, form: PixelFormat, *, clip: bool) -> Index:
     """PS3.5 8.1.1: keep the stored bits, extend the sign. Lossy decoders overshoot, which a mask would turn over."""
-    values = raw.astype(np.int32)
+    mask, sign = (1 << form.stored) - 1, 1 << (form.stored - 1)
     if clip:
-        signed = raw.dtype.kind == "i"
-        half = 1 << (form.stored - 1)
-        np.clip(values, -half if signed else 0, half - 1 if signed else 2 * half - 1, out=values)
-    else:
-        values >>= form.high_bit + 1 - form.stored
-    values &= (1 << form.stored) - 1
-    if form.signed:
-        values[values > form.highest] -= 1 << form.stored
-    return values
+        low, high = (-sign, sign - 1) if raw.dtype.kind == "i" else (0, mask)
+        if int(raw.min()) < low or int(raw.max()) > high:
+            raw = np.clip(raw, low, high)
+    cells = raw if raw.dtype == np.uint16 else (raw.astype(np.int32) & _WORD).astype(np.uint16)
+    shift = 0 if clip else form.high_bit + 1 - form.stored
+    if shift:
+        cells = cells >> shift
+    if int(cells.max()) > mask:
+        cells = cells & mask
+    # Two's complement with its sign bit turned over is the value minus the lowest.
+    return np.ascontiguousarray(cells ^ sign if form.signed else cells, np.uint16)
 
 
 def _jpeg(data: bytes, _form: PixelFormat) -> Raw:
@@ -199,16 +224,7 @@ def _jpeg_2000(data: bytes, _form: PixelFormat) -> Raw:
 
 
 def _ht_jpeg_2000(data: bytes, _form: PixelFormat) -> Raw:
-    """The library (2026.3) drops an error in mid-image and returns memory nobody wrote: catch it on its way."""
-    dropped: list[str] = []
-    previous, sys.unraisablehook = sys.unraisablehook, lambda event: dropped.append(str(event.exc_value))
-    try:
-        image = np.asarray(imagecodecs.htj2k_decode(data))
-    finally:
-        sys.unraisablehook = previous
-    if dropped:
-        raise PixelDecodeError(dropped[0])
-    return image
+    return htj2k.decode(data)
 
 
 def _rle(data: bytes, form: PixelFormat) -> Raw:
@@ -218,6 +234,7 @@ def _rle(data: bytes, form: PixelFormat) -> Raw:
 
 
 _BYTE: Final = 8
+_WORD: Final = 0xFFFF
 _J2K_SIZ: Final = b"\xff\x4f\xff\x51"
 _JPEG_SOI: Final = b"\xff\xd8"
 _JPEG_SOF: Final = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC} | {0xFFF7}

@@ -7,10 +7,11 @@ Study Time too (PS3.3 C.12.1.1): Osteon's own times are therefore converted into
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import uuid
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -22,6 +23,7 @@ from pydicom.valuerep import DA, TM
 from dicom_io import codes, wording
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MODEL_NAME
 from dicom_io.versions import Amends
+from dicom_io.words import Language
 from model.domain import ModelFacts
 
 _SHA_SHOWN: Final = 12
@@ -34,6 +36,15 @@ class Installation:
     namespace: uuid.UUID
     serial: str
     """Device Serial Number (0018,1000)."""
+
+
+class Companion(enum.StrEnum):
+    """Objects a site may ask for beside SR and page; the value is their kind in the ledger."""
+
+    HEAT_MAP = "heat-map"
+    GSPS = "gsps"
+    PDF = "pdf"
+    KOS = "kos"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +61,20 @@ class ReportContext:
     """Time of the result, aware."""
     with_page: bool = True
     """Build the Secondary Capture page beside the SR."""
+    companions: tuple[Companion, ...] = ()
+    """What else is built beside SR and page, in sending order; nothing by default."""
+    language: Language = Language.ENGLISH
+    """Language of the sentences; codes and their meanings stay English."""
+    attention_regions: bool = False
+    """Add the regions of high model attention to the SR."""
+    content_qualification: Literal["RESEARCH", "PRODUCT"] = "RESEARCH"
+    """Content Qualification (0018,9004) of every object."""
+    product_reason: str = ""
+    """Why PRODUCT may be said; without it, it may not."""
+    inherit_charset: bool = False
+    """Write objects in the image's character set where it holds all their texts; else always ISO_IR 192."""
+    restore_raw_header: bool = False
+    """Put the image's own patient and study strings back, also those that break a rule of the standard."""
     amends: Amends | None = None
     """What a further version takes over from those before it; None for the first report of an image."""
 
@@ -64,6 +89,11 @@ class ReportContext:
         """Number of the report's version, from 1."""
         return 1 if self.amends is None else self.amends.version
 
+    @property
+    def revision(self) -> int:
+        """How often a result of the image was withdrawn: a rejected UID is burnt, so it goes into every UID."""
+        return 0 if self.amends is None else self.amends.revision
+
 
 def base_arguments(header: Dataset, model: ModelFacts, context: ReportContext) -> dict[str, Any]:
     """Keyword arguments of highdicom's `SOPClass` that are the same for every result object."""
@@ -74,7 +104,7 @@ def base_arguments(header: Dataset, model: ModelFacts, context: ReportContext) -
         "device_serial_number": context.installation.serial,
         "software_versions": software_versions(model, context),
         "institution_name": context.site_name[: codes.MAX_MEANING],
-        "content_qualification": "RESEARCH",
+        "content_qualification": context.content_qualification,
         "specific_character_set": "ISO_IR 192",
         "content_date": moment.date(),
         "content_time": moment.time(),

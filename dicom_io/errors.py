@@ -41,9 +41,15 @@ class TransactionInUse(DicomIoError):
 
 
 class PeerFault(DicomIoError):
-    """A report could not be handed over. `partly`: some of its objects are, or may be, at the peer all the same."""
+    """A report could not be handed over, or a question not answered.
+
+    `partly`: some of the report's objects are, or may be, at the peer all the same. `connected`: there was an
+    association. `status`: the DIMSE status that the peer answered with, where there was one.
+    """
 
     partly = False
+    connected = True
+    status: int | None = None
 
 
 class PeerUnavailable(PeerFault):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import datetime as dt
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 from zoneinfo import ZoneInfo
 
 from pydicom import dcmread
+from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -70,6 +71,17 @@ def parse(path: Path, *, pixels: bool) -> Dataset:
     expect_defects()
     with path.open("rb") as stream:
         return _parse(stream, pixels=pixels)
+
+
+def redeclare(header: Dataset, charset: Sequence[str]) -> None:
+    """Read the texts of a freshly read header as `charset` (defined terms) whatever it declares; empty: as it declares.
+
+    Some senders write GBK bytes and declare ISO_IR 100, and every name comes out as gibberish.
+    """
+    if charset:
+        header.SpecificCharacterSet = list(charset) if len(charset) > 1 else charset[0]
+        implicit, little_endian = header.original_encoding
+        header.set_original_encoding(implicit, little_endian, convert_encodings(list(charset)))
 
 
 def instance_reference(dataset: Dataset) -> InstanceReference:

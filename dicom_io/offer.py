@@ -23,6 +23,7 @@ RETURNED_RESULTS: Final = (
     uid.Comprehensive3DSRStorage,
     uid.GrayscaleSoftcopyPresentationStateStorage,
     uid.KeyObjectSelectionDocumentStorage,
+    uid.EncapsulatedPDFStorage,
 )
 """Classes of objects the node makes, and of what viewers derive from them."""
 VERIFICATION: Final = uid.UID("1.2.840.10008.1.1")

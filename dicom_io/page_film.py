@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dicom_io.attention import attention_outline
 from dicom_io.canvas import PALE, WHITE, Canvas
 from model.domain import Radiograph, Scored
 
@@ -29,44 +30,27 @@ def draw_film(canvas: Canvas, box: Frame, radiograph: Radiograph, result: Scored
     scale = min((right - left) / columns, (bottom - top) / rows)
     width, height = max(1, round(columns * scale)), max(1, round(rows * scale))
     x0, y0 = left + (right - left - width) // 2, top + (bottom - top - height) // 2
-    film = cv2.resize(radiograph.pixels, (width, height), interpolation=cv2.INTER_AREA)
-    rgb = np.repeat((np.clip(film, 0, 1) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    _outline_attention(rgb, result, scale, (rows, columns))
-    canvas.draw.rectangle(box, fill=PALE)
-    canvas.image.paste(Image.fromarray(rgb), (x0, y0))
+    rgb = shrunk(radiograph, (width, height))
+    _outline_attention(rgb, radiograph, result, scale)
+    canvas.box(box, fill=PALE)
+    canvas.picture((x0, y0), Image.fromarray(rgb))
     f_top, f_left, f_bottom, f_right = (round(v * scale) for v in frame)
     corners = (x0 + f_left, y0 + f_top, x0 + f_right, y0 + f_bottom)
-    canvas.draw.rectangle(corners, outline=_BLACK, width=4)
-    _dashed_box(canvas, corners)
+    canvas.box(corners, outline=_BLACK, width=4)
+    canvas.dashed_box((corners[0] + 1, corners[1] + 1, corners[2] - 2, corners[3] - 2), WHITE)
 
 
-def _dashed_box(canvas: Canvas, box: Frame) -> None:
-    left, top, right, bottom = box
-    for start, end in (
-        ((left + 1, top + 1), (right, top + 1)),
-        ((left + 1, bottom - 2), (right, bottom - 2)),
-        ((left + 1, top + 1), (left + 1, bottom)),
-        ((right - 2, top + 1), (right - 2, bottom)),
-    ):
-        canvas.dashed(start, end, WHITE)
+def shrunk(radiograph: Radiograph, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """The film at (width, height), uint8 (rows, columns, 3), bone bright."""
+    film = cv2.resize(radiograph.pixels, size, interpolation=cv2.INTER_AREA)
+    grey: npt.NDArray[np.uint8] = (np.clip(film, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def _outline_attention(rgb: npt.NDArray[np.uint8], result: Scored, scale: float, shape: tuple[int, int]) -> None:
+def _outline_attention(rgb: npt.NDArray[np.uint8], radiograph: Radiograph, result: Scored, scale: float) -> None:
     """Draw on `rgb`, uint8 (rows, columns, 3), which is the film at `scale`."""
-    share = np.array(result.attention, np.float32)
-    if share.ndim != 2 or share.size < 4 or not np.isfinite(share).all() or share.sum() <= 0:  # noqa: PLR2004
-        return
-    top, left, bottom, right = result.analysed_region
-    if bottom <= top or right <= left:
-        top, left, bottom, right = 0, 0, *shape
-    # The model sees the region centred in a square (letter-box); the map covers that square.
-    side = max(2, round(max(bottom - top, right - left) * scale))
-    y, x = round((top + bottom) / 2 * scale) - side // 2, round((left + right) / 2 * scale) - side // 2
-    smooth = cv2.resize(share, (side, side), interpolation=cv2.INTER_CUBIC)
-    ordered = np.sort(np.clip(smooth, 0, None), axis=None)[::-1]
-    limit = ordered[int(np.searchsorted(np.cumsum(ordered), ATTENTION_SHARE * ordered.sum()))]
-    contours, _ = cv2.findContours((smooth >= limit).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours = attention_outline(result, radiograph.pixels.shape, ATTENTION_SHARE, scale=scale)
     layer = rgb.copy()
     for thickness, colour in ((4, _BLACK), (2, _AMBER)):
-        cv2.drawContours(layer, contours, -1, colour, thickness, cv2.LINE_AA, offset=(x, y))
+        cv2.drawContours(layer, contours, -1, colour, thickness, cv2.LINE_AA)
     np.copyto(rgb, cv2.addWeighted(layer, 0.7, rgb, 0.3, 0))

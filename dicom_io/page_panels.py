@@ -1,6 +1,7 @@
-"""The panels of the report page, each drawn at its fixed place.
+"""The panels of the report page, each drawn from the y it is given; it returns the y below itself.
 
-Black, white, shape and hatching carry the message; red is kept for the simulated-training banner alone.
+Black, white, shape and hatching carry the message; red is kept for the simulated-training banner alone. No text is
+smaller than 18 px unless it has to shrink: on a screen of 1280 x 1024 the page is shown at three quarters.
 """
 
 from __future__ import annotations
@@ -8,28 +9,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from dicom_io import page_words as words
 from dicom_io import wording
-from dicom_io.canvas import BOLD, GREY, INK, PALE, REGULAR, WHITE, Canvas, can_draw
-from model.domain import Category, ClinicalInput, Mode, Quality, Scored
+from dicom_io.canvas import GREY, INK, RED, SHADE, SLATE, WHITE, Canvas, Point, wrapped
+from dicom_io.outcomes import Statement, Withdrawn
+from dicom_io.typeface import BOLD, REGULAR, can_draw
+from dicom_io.words import FEMALE, MALE, Language
+from model.domain import Category, Mode, ModelFacts, Quality, Scored
 
 WIDTH: Final = 1000
 HEIGHT: Final = 1300
-BANNER: Final = 46
-_LEFT: Final = 40
-_RIGHT: Final = WIDTH - 40
-_AXIS: Final = (270, 870)
-"""x of 0 % and 100 %."""
-_ROWS_TOP: Final = 470
-_ROW: Final = 44
-_SLATE: Final = (44, 52, 64)
-_SHADE: Final = (150, 156, 165)
-_MAX_INPUTS: Final = 6
+LEFT: Final = 40
+RIGHT: Final = WIDTH - LEFT
+INNER: Final = RIGHT - LEFT
+STRIP: Final = 44
+"""Height of the strips at top and bottom that say what the page is not."""
+FOOTER: Final = 166
+"""Height of disclaimer, model and origin together."""
+_TITLE: Final = 46
+_OUTCOME: Final = 182
+_LINE: Final = 20
+"""Size of ordinary text."""
+_FINE: Final = 18
+_SEXES: Final = {"F": FEMALE, "M": MALE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageFacts:
     """What the page prints of the header and the context, ready to draw; empty where the header is silent."""
 
+    language: Language
     name_groups: tuple[str, ...]
     """Readable name by component group: alphabetic, ideographic, phonetic."""
     patient_id: str
@@ -41,186 +50,163 @@ class PageFacts:
     site: str
     made: str
     node: str
+    serial: str
     replaces: str = ""
     """Set when an earlier result left the node."""
 
 
-def title(canvas: Canvas, facts: PageFacts) -> None:
-    """What this page is, and whose."""
-    canvas.draw.rectangle((0, BANNER, WIDTH, BANNER + 42), fill=_SLATE)
-    middle = BANNER + 21
-    size = 17 if facts.replaces else 22
-    lines = [line for line in ("Osteoporosis screening of a chest radiograph by AI", facts.replaces) if line]
-    for number, line in enumerate(lines):
-        y = middle + (number - (len(lines) - 1) / 2) * 19
-        canvas.text((_LEFT, y), line, size, weight=BOLD, colour=WHITE, width=580, anchor="lm")
-    canvas.text((_RIGHT, middle), facts.site, 20, colour=WHITE, width=300, anchor="rm")
+def strips(canvas: Canvas, model: ModelFacts, language: Language) -> None:
+    """Top and bottom: that the training was simulated, or else that this is an aid and no diagnosis."""
+    simulated = model.simulated_training
+    text = wording.simulated_training(language) if simulated else words.STRIP.say(language)
+    for top in (0, HEIGHT - STRIP):
+        canvas.box((0, top, WIDTH, top + STRIP), fill=RED if simulated else SLATE)
+        middle = (WIDTH / 2, top + STRIP / 2)
+        canvas.text(middle, text, 28 if simulated else 22, weight=BOLD, colour=WHITE, width=INNER, anchor="mm")
 
 
-def patient(canvas: Canvas, facts: PageFacts) -> None:
-    """Who and which study; a name the typeface cannot draw is replaced by the ID and a note, never by boxes."""
-    name = next((group for group in facts.name_groups if can_draw(group)), None)
-    identity = f"ID {facts.patient_id or 'not stated'}"
-    if name is not None:
-        canvas.text((_LEFT, 100), name, 36, weight=BOLD, width=_RIGHT - _LEFT)
-        second = identity
+def title(canvas: Canvas, facts: PageFacts, y: float) -> float:
+    """What this page is, and of which site."""
+    middle = y + _TITLE / 2
+    room = 300.0
+    used = canvas.text((RIGHT, middle), facts.site, _LINE, colour=GREY, width=room, anchor="rm")
+    text = words.TITLE.say(facts.language)
+    canvas.text((LEFT, middle), text, 22, weight=600, width=INNER - used - 24, anchor="lm")
+    canvas.line((LEFT, y + _TITLE), (RIGHT, y + _TITLE), SHADE)
+    return y + _TITLE + 4
+
+
+def patient(canvas: Canvas, facts: PageFacts, y: float) -> float:
+    """Who and which study; a name no typeface can draw is replaced by the ID and a note, never by boxes."""
+    say = facts.language
+    identity = words.ID.say(say, value=facts.patient_id) if facts.patient_id else words.ID_NOT_STATED.say(say)
+    names = [group for group in facts.name_groups[:2] if can_draw(group)]
+    second = [identity]
+    if names:
+        _names(canvas, names, facts, y)
     else:
-        canvas.text((_LEFT, 100), identity, 36, weight=BOLD, width=_RIGHT - _LEFT)
-        second = "name cannot be drawn here, see viewer" if facts.name_groups else "name not stated"
-    sex = {"F": "female", "M": "male"}.get(facts.sex, "")
-    parts = [second, f"born {facts.birth_date}" if facts.birth_date else "birth date not stated", sex]
-    canvas.text((_LEFT, 150), "   |   ".join(p for p in parts if p), 23, width=_RIGHT - _LEFT)
-    parts = [
-        f"Study {facts.study}" if facts.study else "study date not stated",
-        f"accession {facts.accession}" if facts.accession else "no accession number",
-        facts.image,
-    ]
-    canvas.text((_LEFT, 183), "   |   ".join(p for p in parts if p), 23, colour=GREY, width=_RIGHT - _LEFT)
+        canvas.text((LEFT, y), identity, 36, weight=BOLD, width=INNER)
+        second = [(words.NAME_NOT_DRAWN if facts.name_groups else words.NAME_NOT_STATED).say(say)]
+    born = words.BORN.say(say, value=facts.birth_date) if facts.birth_date else words.BIRTH_NOT_STATED.say(say)
+    sex = _SEXES[facts.sex].say(say) if facts.sex in _SEXES else ""
+    _facts_line(canvas, (LEFT, y + 50), [*second, born, sex], weight=600)
+    study = words.STUDY.say(say, value=facts.study) if facts.study else words.STUDY_NOT_STATED.say(say)
+    number = words.ACCESSION.say(say, value=facts.accession) if facts.accession else words.NO_ACCESSION.say(say)
+    _facts_line(canvas, (LEFT, y + 82), [study, number, facts.image])
+    if not facts.replaces:
+        return y + 122
+    canvas.box((LEFT, y + 120, RIGHT, y + 156), fill=SLATE)
+    canvas.text((LEFT + 16, y + 138), facts.replaces, _LINE, weight=BOLD, colour=WHITE, width=INNER - 32, anchor="lm")
+    return y + 166
 
 
-def outcome(canvas: Canvas, result: Scored) -> None:
+def outcome(canvas: Canvas, result: Scored, y: float, language: Language) -> float:
     """The category in the largest words of the page, with its shape and the decisive probability."""
-    top, bottom = 226, 412
     flagged = result.category is Category.ABOVE
     ground, ink = (INK, WHITE) if flagged else (WHITE, INK)
-    canvas.draw.rectangle((_LEFT, top, _RIGHT, bottom), fill=ground, outline=INK, width=5)
-    _symbol(canvas, (104, top + 66), 34, result.category, ink)
-    canvas.text((164, top + 66), wording.headline(result), 70, weight=BOLD, colour=ink, width=510, anchor="lm")
-    percent = f"{wording.percentages(result).decisive} %"
-    canvas.text((_RIGHT - 24, top + 54), percent, 60, weight=BOLD, colour=ink, width=240, anchor="rm")
-    mode = "image + clinical data" if result.mode is Mode.IMAGE_AND_CLINICAL else "image only"
-    canvas.text((_RIGHT - 24, top + 102), f"probability, {mode}", 19, colour=ink, width=260, anchor="rm")
-    canvas.text((68, top + 148), wording.advice(result), 25, weight=600, colour=ink, width=_RIGHT - 92, anchor="lm")
-
-
-def scale(canvas: Canvas, result: Scored) -> None:
-    """Each probability on one horizontal scale, with thresholds and the indeterminate zone."""
+    canvas.box((LEFT, y, RIGHT, y + _OUTCOME), fill=ground, outline=INK, width=5)
+    _symbol(canvas, (100, y + 62), 32, result.category, ink)
+    headline = wording.headline(result, language=language)
+    canvas.text((150, y + 58), headline, 68, weight=BOLD, colour=ink, width=515, anchor="lm")
+    inputs = words.IMAGE_AND_CLINICAL if result.mode is Mode.IMAGE_AND_CLINICAL else words.IMAGE_ONLY
+    canvas.text((154, y + 107), inputs.say(language), 22, colour=ink, width=400, anchor="lm")
     shown = wording.percentages(result)
-    rows = [("Image", result.p_image, shown.image, result.p_fused is None)]
-    if result.p_clinical is not None and result.p_fused is not None:
-        rows.append(("Clinical data", result.p_clinical, shown.clinical or "", False))
-        rows.append(("Image + clinical", result.p_fused, shown.fused or "", True))
-    bottom = _ROWS_TOP + 3 * _ROW
-    _zones(canvas, result, (_ROWS_TOP, bottom))
-    for number, (name, probability, text, decisive) in enumerate(rows):
-        y = _ROWS_TOP + _ROW * number + _ROW // 2 + (_ROW if len(rows) == 1 else 0)
-        weight = BOLD if decisive else REGULAR
-        x = _x(probability)
-        canvas.text((_LEFT, y), name, 23, weight=weight, anchor="lm", width=210)
-        canvas.draw.line([(_AXIS[0], y), (x, y)], fill=INK if decisive else GREY, width=5 if decisive else 2)
-        canvas.draw.ellipse(_around(x, y, 15), fill=WHITE)
-        canvas.draw.ellipse(_around(x, y, 12 if decisive else 9), fill=INK if decisive else WHITE, outline=INK, width=3)
-        canvas.text((_RIGHT, y), f"{text} %", 23, weight=weight, anchor="rm", width=86)
-    canvas.draw.line([(_AXIS[0], bottom), (_AXIS[1], bottom)], fill=INK, width=2)
-    for tick in range(0, 101, 20):
-        x = _x(tick / 100)
-        canvas.draw.line([(x, bottom), (x, bottom + 7)], fill=INK, width=2)
-        canvas.text((x, bottom + 11), f"{tick} %", 17, colour=GREY, anchor="ma")
+    right = RIGHT - 24
+    percent = f"{wording.figure(shown.decisive, language)} %"
+    canvas.text((right, y + 44), percent, 58, weight=BOLD, colour=ink, width=250, anchor="rm")
+    canvas.text((right, y + 84), words.PROBABILITY.say(language), _LINE, colour=ink, width=250, anchor="rm")
+    against = words.AGAINST.say(language, high=wording.figure(shown.t_high, language))
+    canvas.text((right, y + 109), against, _LINE, weight=BOLD, colour=ink, width=250, anchor="rm")
+    _advice(canvas, wording.advice(result, language=language), y + 150, ink)
+    return y + _OUTCOME
 
 
-def film_caption(canvas: Canvas, box: tuple[int, int, int, int]) -> None:
-    """What the marks on the film mean, and what they do not."""
-    left, _, right, bottom = box
-    canvas.paragraph((left, bottom + 4), "Dashed: analysed field. Outline: where half of the model's attention lay; "
-                     "it marks no finding.", 17, width=right - left, lines=2, colour=GREY)  # fmt: skip
+def statement(canvas: Canvas, said: Statement, y: float, language: Language) -> float:
+    """No result: why stands in its place, framed by hatching, which no result has."""
+    canvas.hatched((LEFT, y, RIGHT, y + _OUTCOME), SHADE)
+    canvas.box((LEFT + 14, y + 14, RIGHT - 14, y + _OUTCOME - 14), fill=WHITE, outline=INK, width=4)
+    canvas.box((LEFT, y, RIGHT, y + _OUTCOME), outline=INK, width=2)
+    _mark(canvas, (104, y + 70), 26, crossed=isinstance(said, Withdrawn))
+    headline = wording.headline(said, language=language)
+    canvas.text((154, y + 70), headline, 60, weight=BOLD, width=RIGHT - 154 - 36, anchor="lm")
+    _advice(canvas, wording.advice(said, language=language), y + 138, INK)
+    return y + _OUTCOME
 
 
-def clinical(canvas: Canvas, result: Scored) -> None:
-    """Clinical inputs with age and source; what is missing, and why."""
-    left, y = 470, 658.0
-    canvas.text((left, y), "Clinical inputs", 25, weight=BOLD)
-    unmatched = not result.match.joins
-    found = f"{wording.match(result.match).capitalize()}."
-    y = canvas.paragraph((left, y + 36), found, 19, width=490, lines=2, weight=BOLD if unmatched else REGULAR) + 8
-    ordered = sorted(result.inputs, key=lambda item: item.value is None)
-    for item in ordered[:_MAX_INPUTS]:
-        y = _input(canvas, (left, y), item, result)
-    if len(ordered) > _MAX_INPUTS:
-        canvas.text((left, y), f"and {len(ordered) - _MAX_INPUTS} more in the structured report", 17, colour=GREY)
-        y += 26
-    if result.comparators:
-        tools = "; ".join(f"{c.tool} {c.value:g} ({c.band})" for c in result.comparators)
-        line = f"Published tools, for comparison only: {tools}"
-        canvas.paragraph((left, y + 6), line, 17, width=490, lines=2, colour=GREY)
-
-
-def quality(canvas: Canvas, result: Scored) -> None:
-    """Whether the input was fit for analysis; a limitation is marked by hatching and weight."""
-    top = 1090
-    canvas.draw.line([(_LEFT, top), (_RIGHT, top)], fill=_SHADE, width=2)
+def quality(canvas: Canvas, result: Scored, bottom: float, language: Language) -> float:
+    """Whether the input was fit for analysis, ending at `bottom`; returns its top. A limitation is hatched and bold."""
     limited = result.quality is Quality.LIMITED
-    words = "LIMITED, interpret with caution." if limited else "acceptable for analysis."
-    text = " ".join([f"Input quality: {words}", *(wording.reason(r) for r in result.reasons)])
-    left = _LEFT
-    if limited:
-        canvas.hatched((_LEFT, top + 10, _LEFT + 26, top + 58), INK)
-        left += 38
+    grade = (words.QUALITY_LIMITED if limited else words.QUALITY_PASS).say(language)
+    reasons = [wording.reason(r, language=language) for r in result.reasons]
+    text = " ".join([words.QUALITY.say(language, quality=grade), *reasons])
     weight = BOLD if limited else REGULAR
-    canvas.paragraph((left, top + 7), text, 20, width=_RIGHT - left, lines=2, weight=weight)
+    left = LEFT + (40 if limited else 0)
+    rows = min(3, len(wrapped(text, _LINE, weight, width=RIGHT - left, lines=99)))
+    top = bottom - 14 - rows * round(_LINE * 1.32)
+    canvas.line((LEFT, top), (RIGHT, top), SHADE)
+    if limited:
+        canvas.hatched((LEFT, top + 9, LEFT + 26, bottom - 5), INK)
+    canvas.paragraph((left, top + 5), text, _LINE, width=RIGHT - left, lines=rows, weight=weight)
+    return top
 
 
-def footer(canvas: Canvas, result: Scored, facts: PageFacts) -> None:
+def footer(canvas: Canvas, model: ModelFacts, facts: PageFacts) -> None:
     """What the result is not, which model spoke, who made the page and when."""
-    top, model = 1150, result.model
-    canvas.draw.rectangle((_LEFT, top, _RIGHT, top + 58), outline=INK, width=2)
-    canvas.paragraph((_LEFT + 12, top + 1), wording.DISCLAIMER, 20, width=_RIGHT - _LEFT - 24, lines=2, weight=600)
-    text = f"Model {model.name} {model.version}, sha256 {model.image_sha256[:12]}, calibration {model.calibration_id}"
-    canvas.text((_LEFT, top + 59), text, 17, colour=GREY, width=_RIGHT - _LEFT)
-    text = f"{facts.made}, {facts.node}. Made by a device, not verified by a physician."
-    canvas.text((_LEFT, top + 79), text, 17, colour=GREY, width=_RIGHT - _LEFT)
+    say, top = facts.language, HEIGHT - STRIP - FOOTER + 6
+    canvas.box((LEFT, top, RIGHT, top + 82), outline=INK, width=3)
+    text = wording.disclaimer(say)
+    canvas.paragraph((LEFT + 16, top + 11), text, 22, width=INNER - 32, lines=2, weight=BOLD)
+    line = words.MODEL.say(
+        say, name=model.name, version=model.version, sha=model.image_sha256[:12], calibration=model.calibration_id
+    )
+    canvas.text((LEFT, top + 91), line, _FINE, colour=GREY, width=INNER)
+    line = words.MADE.say(say, made=facts.made, node=facts.node, serial=facts.serial)
+    canvas.text((LEFT, top + 116), line, _FINE, colour=GREY, width=INNER)
 
 
-def _input(canvas: Canvas, at: tuple[float, float], item: ClinicalInput, result: Scored) -> float:
-    """One input; returns the y below it. Why it is missing stands above all of them when no record was found."""
-    x, y = at
-    missing = item.value is None
-    weight, colour = (REGULAR, GREY) if missing else (BOLD, INK)
-    canvas.text((x, y), wording.variable(item.variable), 21, weight=weight, colour=colour, width=270)
-    canvas.text((_RIGHT, y), wording.value(item), 21, weight=weight, colour=colour, width=200, anchor="ra")
-    if missing and not result.match.joins:
-        return y + 32
-    if missing:
-        line = wording.missing_because(result)
-    else:
-        age = [] if item.age_days is None else [wording.value_age(item.age_days)]
-        used = [wording.NOT_USED] if result.mode is Mode.IMAGE_ONLY else []
-        line = ", ".join([*age, item.source or wording.UNNAMED_SOURCE, *used])
-    canvas.text((x, y + 26), line, 17, colour=GREY, width=_RIGHT - x)
-    return y + 54
+def _names(canvas: Canvas, names: list[str], facts: PageFacts, y: float) -> None:
+    """The alphabetic name, and beside it the one in the patient's own script."""
+    among = "".join(facts.name_groups)
+    room = INNER if len(names) == 1 else INNER * 0.62
+    used = canvas.text((LEFT, y + 39), names[0], 36, weight=BOLD, width=room, anchor="ls", among=among)
+    if len(names) > 1:
+        at = (LEFT + used + 28, y + 39)
+        canvas.text(at, names[1], 34, width=INNER - used - 28, anchor="ls", among=among)
 
 
-def _zones(canvas: Canvas, result: Scored, span: tuple[int, int]) -> None:
-    """Threshold lines with their figures above; the indeterminate zone hatched, the flagged range shaded."""
-    top, bottom = span
-    shown = wording.percentages(result)
-    high = _x(result.t_high)
-    canvas.draw.rectangle((high, top, _AXIS[1], bottom), fill=PALE)
-    canvas.draw.rectangle((_AXIS[0], top, _AXIS[1], bottom), outline=_SHADE)
-    if shown.t_low is not None:
-        canvas.hatched((_x(result.t_low), top, high, bottom), _SHADE)
-        canvas.dashed((_x(result.t_low), top - 6), (_x(result.t_low), bottom), INK)
-    canvas.draw.line([(high, top - 10), (high, bottom)], fill=INK, width=4)
-    label = min(high + 6, _RIGHT - 170)
-    canvas.text((label, top - 12), f"threshold {shown.t_high} %", 19, weight=BOLD, anchor="ls")
-    if shown.t_low is not None:
-        end = min(_x(result.t_low) - 6, label - 14)
-        canvas.text((end, top - 12), f"indeterminate from {shown.t_low} %", 19, anchor="rs")
+def _facts_line(canvas: Canvas, at: Point, parts: list[str], *, weight: int = REGULAR) -> None:
+    colour = INK if weight > REGULAR else GREY
+    text = "   |   ".join(part for part in parts if part)
+    canvas.text(at, text, 22, weight=weight, colour=colour, width=INNER)
 
 
-def _symbol(canvas: Canvas, centre: tuple[int, int], r: int, category: Category, colour: tuple[int, int, int]) -> None:
+def _advice(canvas: Canvas, text: str, y: float, ink: tuple[int, int, int]) -> None:
+    canvas.text((66, y), text, 25, weight=600, colour=ink, width=RIGHT - 90, anchor="lm")
+
+
+def _symbol(canvas: Canvas, centre: Point, r: float, category: Category, colour: tuple[int, int, int]) -> None:
     """Triangle, diamond or ring: the category's shape, readable without colour."""
     x, y = centre
     if category is Category.ABOVE:
-        canvas.draw.polygon([(x, y - r), (x + r, y + r - 6), (x - r, y + r - 6)], fill=colour)
+        canvas.polygon([(x, y - r), (x + r, y + r - 6), (x - r, y + r - 6)], fill=colour)
     elif category is Category.BETWEEN:
-        canvas.draw.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], outline=colour, width=7)
+        canvas.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], outline=colour, width=7)
     else:
-        canvas.draw.ellipse(_around(x, y, r - 4), outline=colour, width=7)
+        canvas.ellipse(centre, r - 2, outline=colour, width=7)
 
 
-def _around(x: int, y: int, radius: int) -> tuple[int, int, int, int]:
-    return x - radius, y - radius, x + radius, y + radius
+def _mark(canvas: Canvas, centre: Point, r: float, *, crossed: bool) -> None:
+    """A cross for what was taken back, a bar for what never was."""
+    x, y = centre
+    if crossed:
+        for d in (-r, r):
+            canvas.polygon(_bar((x - r, y - d), (x + r, y + d), 5), fill=INK)
+    else:
+        canvas.box((x - r, y - 6, x + r, y + 6), fill=INK)
 
 
-def _x(probability: float) -> int:
-    return round(_AXIS[0] + (_AXIS[1] - _AXIS[0]) * probability)
+def _bar(start: Point, end: Point, half: float) -> list[Point]:
+    (x0, y0), (x1, y1) = start, end
+    length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
+    dx, dy = (y1 - y0) / length * half, (x1 - x0) / length * half
+    return [(x0 - dx, y0 + dy), (x1 - dx, y1 + dy), (x1 + dx, y1 - dy), (x0 + dx, y0 - dy)]

@@ -29,10 +29,25 @@ _NAMESPACE: Final = uuid.UUID("6f1f2c9c-5a1e-5c0b-9c5d-0f4b7e3f2a11")
 _BITS_STORED: Final = 12
 _WHITE: Final = 2**_BITS_STORED - 1
 _CHEST: Final = Code("816094009", "SCT", "Chest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Projection:
+    """View Position (0018,5101), View Code (0054,0220) and Patient Orientation (0020,0020)."""
+
+    position: str
+    code: Code
+    orientation: tuple[str, str]
+
+
 _PROJECTIONS: Final = {
-    View.PA: (Code("272479007", "SCT", "postero-anterior"), ["L", "F"]),
-    View.AP: (Code("399348003", "SCT", "antero-posterior"), ["L", "F"]),
+    View.PA: _Projection(position="PA", code=Code("272479007", "SCT", "postero-anterior"), orientation=("L", "F")),
+    View.AP: _Projection(position="AP", code=Code("399348003", "SCT", "antero-posterior"), orientation=("L", "F")),
+    View.LATERAL: _Projection(position="LL", code=Code("399173006", "SCT", "left lateral"), orientation=("P", "F")),
 }
+"""A lateral phantom faces the image's left."""
+_LATERAL_SERIES: Final = 2
+"""Number of the series of laterals; frontal films are in the first."""
 
 
 class Polarity(enum.StrEnum):
@@ -55,7 +70,7 @@ class PhantomStudy:
     accession_number: str = ""
     study_id: str = "1"
     view: View = View.PA
-    """PA or AP."""
+    """PA, AP or LATERAL, which is a left lateral facing the image's left."""
     pixel_spacing_mm: float | None = None
     """At the detector; None takes a film 43 cm high."""
     instance_number: int = 1
@@ -75,11 +90,11 @@ def phantom_dataset(
     Write it with `pydicom.dcmwrite(path, dataset, enforce_file_format=True)`.
 
     Raises:
-        ValueError: pixels are not such an image, or the view is neither PA nor AP.
+        ValueError: pixels are not such an image, or the view is none that a phantom has.
 
     """
     if study.view not in _PROJECTIONS:
-        msg = f"a phantom is a frontal film, not {study.view}"
+        msg = f"a phantom is a frontal or a lateral film, not {study.view}"
         raise ValueError(msg)
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"
@@ -168,8 +183,9 @@ def _add_study_and_series(dataset: Dataset, study: PhantomStudy) -> None:
     dataset.AccessionNumber = study.accession_number
     dataset.ReferringPhysicianName = ""
     dataset.StudyDescription = "Chest phantom"
-    dataset.SeriesInstanceUID = _uid(study, "series")
-    dataset.SeriesNumber = 1
+    lateral = study.view is View.LATERAL
+    dataset.SeriesInstanceUID = _uid(study, "series", "lateral") if lateral else _uid(study, "series")
+    dataset.SeriesNumber = _LATERAL_SERIES if lateral else 1
     dataset.SeriesDescription = f"Simulated chest {study.view}"
     dataset.Modality = "DX"
     dataset.PresentationIntentType = "FOR PRESENTATION"
@@ -188,14 +204,14 @@ def _add_equipment(dataset: Dataset) -> None:
 
 def _add_positioning(dataset: Dataset, study: PhantomStudy) -> None:
     """DX Anatomy Imaged and DX Positioning modules (PS3.3 C.8.11.2, C.8.11.5)."""
-    view, orientation = _PROJECTIONS[study.view]
+    projection = _PROJECTIONS[study.view]
     dataset.BodyPartExamined = "CHEST"
     dataset.ImageLaterality = "U"
     dataset.AnatomicRegionSequence = [_coded(_CHEST)]
-    dataset.ViewPosition = study.view.value
-    dataset.ViewCodeSequence = [_coded(view)]
+    dataset.ViewPosition = projection.position
+    dataset.ViewCodeSequence = [_coded(projection.code)]
     dataset.ViewCodeSequence[0].ViewModifierCodeSequence = []
-    dataset.PatientOrientation = orientation
+    dataset.PatientOrientation = list(projection.orientation)
     dataset.PositionerType = "NONE"
 
 

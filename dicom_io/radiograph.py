@@ -16,10 +16,10 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from dicom_io.acceptance import refusals, stated_view
-from dicom_io.decoding import LOSSY, MAYBE_LOSSY, pixel_format, stored_values, transfer_syntax
+from dicom_io.decoding import LOSSY, MAYBE_LOSSY, halves, pixel_format, stored_index, transfer_syntax
 from dicom_io.element import numbers, text
 from dicom_io.errors import PixelDecodeError
-from dicom_io.grayscale import display_table, padding
+from dicom_io.grayscale import display_table, histogram, look_up, padding
 from dicom_io.header import acquired_at, age_years, instance_reference, parse, remarks, sex
 from model.domain import Radiograph
 
@@ -27,10 +27,14 @@ __all__ = ["read_radiograph", "refusals"]
 
 _UTC: Final = ZoneInfo("UTC")
 _PAIR: Final = 2
+_HALF: Final = "DECODED_AT_HALF_RESOLUTION"
 
 
-def read_radiograph(path: Path, *, zone: ZoneInfo = _UTC) -> Radiograph:
+def read_radiograph(path: Path, *, zone: ZoneInfo = _UTC, half_from: int | None = None) -> Radiograph:
     """Decode the object at `path`; `zone` is that of times without offset.
+
+    An image whose short side has `half_from` pixels or more may be decoded at half resolution, where its syntax has
+    such a level; None decodes everything in full.
 
     Raises:
         HeaderInvalid: no DICOM object, or one that cannot be owned.
@@ -41,9 +45,9 @@ def read_radiograph(path: Path, *, zone: ZoneInfo = _UTC) -> Radiograph:
     dataset = parse(path, pixels=True)
     reference = instance_reference(dataset)
     form = pixel_format(dataset)
-    stored = stored_values(dataset, form)
-    index = stored - form.lowest
-    counts = np.bincount(index.ravel(), minlength=form.highest - form.lowest + 1)
+    half = half_from is not None and min(form.rows, form.columns) >= half_from and halves(dataset, form)
+    index = stored_index(dataset, form, half=half)
+    counts = histogram(index, form)
     counts[padding(dataset, form)] = 0
     if not counts.any():
         msg = "nothing but padding"
@@ -52,7 +56,7 @@ def read_radiograph(path: Path, *, zone: ZoneInfo = _UTC) -> Radiograph:
     used, total = np.flatnonzero(counts), float(counts.sum())
     return Radiograph(
         reference=reference,
-        pixels=table[index],
+        pixels=look_up(table, index),
         spacing_mm=_spacing(dataset),
         view=stated_view(dataset),
         modality=text(dataset, "Modality"),
@@ -65,7 +69,7 @@ def read_radiograph(path: Path, *, zone: ZoneInfo = _UTC) -> Radiograph:
         bits_stored=form.stored,
         manufacturer=text(dataset, "Manufacturer"),
         station=text(dataset, "StationName"),
-        warnings=(*remarks(dataset), *table_remarks),
+        warnings=(*remarks(dataset), *table_remarks, *((_HALF,) if half else ())),
     )
 
 

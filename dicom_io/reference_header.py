@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -45,6 +45,10 @@ class ReferenceHeader:
     """ISO_IR 192, all type 2 patient and study elements present, no pixel data, no private element."""
     warnings: tuple[str, ...] = ()
     """`PATIENTSEX_INVALID`, `STUDYTIME_INVALID`, ...: which element was blanked or added, in tag order of checking."""
+    raw: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Keyword and text as received of each patient and study element that had to be blanked."""
+    charset: tuple[str, ...] = ()
+    """Specific Character Set (0008,0005) as received; empty when none was stated."""
 
 
 def reference_header(received: Dataset) -> ReferenceHeader:
@@ -60,8 +64,7 @@ def reference_header(received: Dataset) -> ReferenceHeader:
         if not header.get(keyword):
             msg = f"the image has no {keyword}"
             raise ValueError(msg)
-    for keyword, valid in _RULES.items():
-        _blank_unless(header, keyword, valid, warnings)
+    blanked = [(keyword, _blank_unless(header, keyword, valid, warnings)) for keyword, valid in _RULES.items()]
     for keyword in _TYPE_2:
         if keyword not in header:
             warnings.append(f"{keyword.upper()}_MISSING")
@@ -72,7 +75,12 @@ def reference_header(received: Dataset) -> ReferenceHeader:
         warnings.append("TIMEZONEOFFSETFROMUTC_INVALID")
         del header.TimezoneOffsetFromUTC
     header.SpecificCharacterSet = UTF8
-    return ReferenceHeader(dataset=header, warnings=tuple(warnings))
+    return ReferenceHeader(
+        dataset=header,
+        warnings=tuple(warnings),
+        raw=tuple((keyword, text) for keyword, text in blanked if text is not None and keyword not in _OF_THE_IMAGE),
+        charset=_charset(received),
+    )
 
 
 def _public_copy(received: Dataset, warnings: list[str]) -> Dataset:
@@ -106,14 +114,25 @@ def _decode(value: object) -> None:
             _decode(item)
 
 
-def _blank_unless(header: Dataset, keyword: str, valid: Callable[[str], bool], warnings: list[str]) -> None:
+def _blank_unless(header: Dataset, keyword: str, valid: Callable[[str], bool], warnings: list[str]) -> str | None:
+    """Blank an element that does not satisfy `valid`; its text if so."""
     if keyword not in header:
-        return
+        return None
     element = header[keyword]
-    text = "" if element.value is None else str(element.value)
-    if isinstance(element.value, MultiValue) or not valid(text):
-        warnings.append(f"{keyword.upper()}_INVALID")
-        header[keyword] = type(element)(element.tag, element.VR, "")
+    several = isinstance(element.value, MultiValue)
+    text = "" if element.value is None else "\\".join(map(str, element.value)) if several else str(element.value)
+    if not several and valid(text):
+        return None
+    warnings.append(f"{keyword.upper()}_INVALID")
+    header[keyword] = type(element)(element.tag, element.VR, "")
+    return text
+
+
+def _charset(received: Dataset) -> tuple[str, ...]:
+    stated = received.get("SpecificCharacterSet")
+    if not stated:
+        return ()
+    return (stated,) if isinstance(stated, str) else tuple(str(one or "") for one in stated)
 
 
 def _is_date(text: str) -> bool:
@@ -168,3 +187,12 @@ _RULES: Final[dict[str, Callable[[str], bool]]] = {
     "AccessionNumber": _one_line,
     "StudyID": _one_line,
 }
+_OF_THE_IMAGE: Final = (
+    "SeriesDate",
+    "SeriesTime",
+    "AcquisitionDate",
+    "AcquisitionTime",
+    "ContentDate",
+    "ContentTime",
+)
+"""Checked because builders read them; a result has its own."""

@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from highdicom.sr import EnhancedSR
+from highdicom.sr import ContainerContentItem, EnhancedSR
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedSRStorage, ExplicitVRLittleEndian
 
 from dicom_io import codes, uids, versions, wording
 from dicom_io.envelope import ReportContext, base_arguments, private_scheme, stamp
 from dicom_io.implementation import MODEL_NAME
+from dicom_io.outcomes import Statement
 from dicom_io.report_tree import report_tree
-from model.domain import Radiograph, Scored
+from dicom_io.statement_tree import StatementEvidence, statement_tree
+from model.domain import ModelFacts, Radiograph, Scored
 
 SERIES_NUMBER: Final = 9901
 
@@ -46,25 +48,69 @@ def build_report(
         ValueError, TypeError: a value cannot be written (not finite, too long).
 
     """
+    tree = report_tree(header, radiograph, result, context)
+    return _document(header, tree, result.model, context, digest=digest, companions=companions, incomplete="")
+
+
+def build_statement(
+    header: Dataset,
+    statement: Statement,
+    evidence: StatementEvidence,
+    context: ReportContext,
+    *,
+    digest: str,
+    companions: Sequence[Dataset] = (),
+) -> EnhancedSR:
+    """Build the SR that says why there is no score; arguments as in `build_report`.
+
+    Raises:
+        ValueError, TypeError: a value cannot be written (not finite, too long).
+
+    """
+    tree = statement_tree(header, statement, evidence, context)
+    why = wording.headline(statement, language=context.language)
+    return _document(header, tree, statement.model, context, digest=digest, companions=companions, incomplete=why)
+
+
+def _document(
+    header: Dataset,
+    tree: ContainerContentItem,
+    model: ModelFacts,
+    context: ReportContext,
+    *,
+    digest: str,
+    companions: Sequence[Dataset],
+    incomplete: str,
+) -> EnhancedSR:
+    """The tree as a document; `incomplete` says why it is PARTIAL, empty for a complete one."""
     namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
-    instance = uids.sop_instance_uid(namespace, source=source, kind="sr", sop_class=EnhancedSRStorage, digest=digest)
+    described = wording.series_description(page=False, simulated=model.simulated_training, language=context.language)
     document = EnhancedSR(
         evidence=[header, *companions],
-        content=report_tree(header, radiograph, result, context),
+        content=tree,
         series_instance_uid=uids.sr_series_uid(namespace, source),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=instance,
+        sop_instance_uid=uids.sop_instance_uid(
+            namespace,
+            source=source,
+            kind="sr",
+            sop_class=EnhancedSRStorage,
+            digest=digest,
+            revision=context.revision,
+        ),
         instance_number=context.version,
-        is_complete=True,
+        is_complete=not incomplete,
         is_final=False,
         is_verified=False,
-        series_description=wording.series_description(page=False, simulated=result.model.simulated_training),
+        series_description=described,
         coding_schemes=[private_scheme()],
         requested_procedures=[_request(header)],
         previous_versions=versions.predecessors(context.amends),
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        **base_arguments(header, result.model, context),
+        **base_arguments(header, model, context),
     )
+    if incomplete:  # highdicom sets PARTIAL without a description (trap H16)
+        document.CompletionFlagDescription = incomplete
     _add_companions(document, companions)
     document.AuthorObserverSequence = [_author(context)]
     stamp(document, header, context)

@@ -1,28 +1,58 @@
-"""From a scored radiograph to the frozen DICOM objects of its report: built once, checked, then only bytes.
+"""From an image and what is to be said of it to the frozen DICOM objects of a report: built once, checked, then bytes.
 
-The same header, result and installation give the same UIDs; times alone may differ. A caller that builds twice after a
+The same header, outcome and installation give the same UIDs; times alone may differ. A caller that builds twice after a
 crash therefore names the same objects, and must send the bytes it stored first (PS3.3 C.12.1.1: one UID, one object).
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import datetime as dt
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pydicom.dataset import Dataset
 
-from dicom_io import uids
-from dicom_io.envelope import Installation, ReportContext, part10
-from dicom_io.page import build_page
-from dicom_io.reference_header import reference_header
-from dicom_io.report import build_report
-from dicom_io.report_check import ReportInvalid, check_report
-from model.domain import Radiograph, Scored
+from dicom_io import page as pages
+from dicom_io import uids, withdrawal
+from dicom_io.as_received import finished
+from dicom_io.companions import build_companions
+from dicom_io.document_check import ReportInvalid
+from dicom_io.envelope import Companion, Installation, ReportContext
+from dicom_io.outcomes import NotAnalysed, Statement, Withdrawn
+from dicom_io.reference_header import ReferenceHeader, reference_header
+from dicom_io.report import build_report, build_statement
+from dicom_io.report_check import check_report
+from dicom_io.statement_check import check_statement
+from dicom_io.statement_tree import StatementEvidence, evidence_of_image
+from model.domain import ModelFacts, Radiograph, Reason, Scored
 
-__all__ = ["BuiltObject", "Installation", "ReportContext", "ReportInvalid", "build_results"]
+__all__ = [
+    "BuiltObject",
+    "Companion",
+    "Installation",
+    "ReportContext",
+    "ReportInvalid",
+    "build_not_analysed",
+    "build_results",
+    "build_withdrawal",
+]
+
+
+_WHAT_BUILDERS_RAISE: Final = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RuntimeError,
+    StopIteration,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +60,7 @@ class BuiltObject:
     """One finished object of a report."""
 
     kind: str
-    """`page` or `sr`."""
+    """`page`, a companion's, or `sr`."""
     sop_class_uid: str
     sop_instance_uid: str
     part10: bytes = dataclasses.field(repr=False)
@@ -40,7 +70,7 @@ class BuiltObject:
 def build_results(
     header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext
 ) -> tuple[BuiltObject, ...]:
-    """Build and check the objects of one report, in sending order: page first, SR last.
+    """Build and check the objects of one report, in sending order: page first, companions, SR last.
 
     Args:
         header: the source image's header as received; it is not changed.
@@ -52,44 +82,129 @@ def build_results(
         ReportInvalid: the report cannot be built, or breaks a safety invariant; nothing may be sent.
 
     """
-    # The texts of pydicom's and highdicom's warnings and errors quote names and identifiers.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        try:
-            reference = reference_header(header).dataset
-            built = _build(reference, radiograph, result, context)
-        except (ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError) as error:
-            raise ReportInvalid([f"cannot be built ({type(error).__name__})"]) from error
-        page = built[0].part10 if context.with_page else None
-        check_report(built[-1].part10, page, header=reference, result=result, amends=context.amends)
+    with building():
+        reference = reference_header(header)
+        digest = _digest(reference, result, context)
+        clean = reference.dataset
+        page = (
+            pages.build_page(copy.deepcopy(clean), radiograph, result, context, digest=digest)
+            if context.with_page
+            else None
+        )
+        companions = [
+            *_kinds(page),
+            *build_companions(clean, radiograph, result, context, digest=digest, page=page),
+        ]
+        report = build_report(
+            copy.deepcopy(clean), radiograph, result, context, digest=digest, companions=[one for _, one in companions]
+        )
+        built = _frozen([*companions, ("sr", report)], reference, context)
+        check_report(built[-1].part10, _bytes(built), reference=reference, result=result, context=context)
     return built
 
 
-def _build(
-    reference: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext
+def build_not_analysed(
+    header: Dataset, reasons: tuple[Reason, ...], model: ModelFacts, context: ReportContext
 ) -> tuple[BuiltObject, ...]:
-    digest = uids.content_digest(_content(reference, result, context))
-    if not context.with_page:
-        return (_built("sr", build_report(copy.deepcopy(reference), radiograph, result, context, digest=digest)),)
-    page = build_page(copy.deepcopy(reference), radiograph, result, context, digest=digest)
-    report = build_report(copy.deepcopy(reference), radiograph, result, context, digest=digest, companions=[page])
-    return _built("page", page), _built("sr", report)
+    """Build and check the objects that say why an image was not analysed; `model` is the one that would have spoken.
+
+    Raises:
+        ReportInvalid: as for `build_results`; an image without a stated size cannot be spoken of.
+
+    """
+    with building():
+        reference = reference_header(header)
+        evidence = evidence_of_image(reference.dataset, model)
+        return _statement(reference, NotAnalysed(reasons=reasons, model=model), evidence, context)
 
 
-def _built(kind: str, result_object: Dataset) -> BuiltObject:
-    return BuiltObject(
-        kind=kind,
-        sop_class_uid=str(result_object.SOPClassUID),
-        sop_instance_uid=str(result_object.SOPInstanceUID),
-        part10=part10(result_object),
+def build_withdrawal(newest_sr: bytes, reason: str, context: ReportContext) -> tuple[BuiltObject, ...]:
+    """Build and check the objects that take a result back, in its own series.
+
+    The frozen SR is all it needs of image, patient and model: an image is gone after its retention, a wrong result is
+    not. It is the next version of the report, and raises the revision of every UID after it.
+
+    Args:
+        newest_sr: the frozen SR of the newest version that has one.
+        reason: a person's words, one line, at most 1024 characters.
+        context: site, installation and time; `amends` as for any further version.
+
+    Raises:
+        ReportInvalid: as for `build_results`; also for a reason that is empty, too long, or reads as a diagnosis.
+
+    """
+    with building():
+        said = withdrawal.stated_reason(reason)
+        earlier = withdrawal.read_earlier(newest_sr)
+        raised = withdrawal.raise_revision(context)
+        return _statement(earlier.reference, Withdrawn(reason=said, model=earlier.model), earlier.evidence, raised)
+
+
+def _statement(
+    reference: ReferenceHeader, statement: Statement, evidence: StatementEvidence, context: ReportContext
+) -> tuple[BuiltObject, ...]:
+    digest = _digest(reference, statement, context)
+    clean = reference.dataset
+    page = (
+        pages.build_statement_page(copy.deepcopy(clean), statement, context, digest=digest)
+        if context.with_page
+        else None
+    )
+    companions = _kinds(page)
+    report = build_statement(
+        copy.deepcopy(clean), statement, evidence, context, digest=digest, companions=[one for _, one in companions]
+    )
+    built = _frozen([*companions, ("sr", report)], reference, context)
+    check_statement(built[-1].part10, _bytes(built), reference=reference, statement=statement, context=context)
+    return built
+
+
+@contextlib.contextmanager
+def building() -> Iterator[None]:
+    """Turn what a builder raises into ReportInvalid.
+
+    Errors and warnings of pydicom and highdicom quote names and identifiers; only their kind is kept.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            yield
+        except _WHAT_BUILDERS_RAISE as error:
+            raise ReportInvalid([f"cannot be built ({type(error).__name__})"]) from error
+
+
+def _kinds(page: Dataset | None) -> list[tuple[str, Dataset]]:
+    return [] if page is None else [("page", page)]
+
+
+def _frozen(
+    objects: Sequence[tuple[str, Dataset]], reference: ReferenceHeader, context: ReportContext
+) -> tuple[BuiltObject, ...]:
+    return tuple(
+        BuiltObject(
+            kind=kind,
+            sop_class_uid=str(one.SOPClassUID),
+            sop_instance_uid=str(one.SOPInstanceUID),
+            part10=finished(one, reference, context),
+        )
+        for kind, one in objects
     )
 
 
-def _content(reference: Dataset, result: Scored, context: ReportContext) -> list[object]:
-    """Everything that lands in the objects, except the time of the result."""
+def _bytes(built: Sequence[BuiltObject]) -> dict[str, bytes]:
+    """What is sent beside the SR, by kind."""
+    return {one.kind: one.part10 for one in built[:-1]}
+
+
+def _digest(reference: ReferenceHeader, outcome: Scored | Statement, context: ReportContext) -> str:
+    """Over everything that lands in the objects, except the time of the result."""
     timeless = dataclasses.replace(context, at=dt.datetime.min.replace(tzinfo=dt.UTC))
-    return [
-        str(reference),
-        result,
-        {f.name: str(getattr(timeless, f.name)) for f in dataclasses.fields(timeless)},
-    ]
+    return uids.content_digest(
+        [
+            str(reference.dataset),
+            list(reference.raw),
+            list(reference.charset),
+            outcome,
+            {f.name: str(getattr(timeless, f.name)) for f in dataclasses.fields(timeless)},
+        ]
+    )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import struct
 import threading
@@ -39,6 +40,7 @@ _PREAMBLE: Final = b"\0" * 128 + b"DICM"
 DIGEST_CHARACTERS: Final = 16
 _CHUNK: Final = 1 << 20
 _QUARANTINE: Final = "quarantine"
+_MARK: Final = re.compile(f"[0-9a-f]{{{DIGEST_CHARACTERS}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ class Spool:
         digest = part.seal()
         mark = hex_of(digest)[:DIGEST_CHARACTERS]
         file = f"{mark[:2]}/{sop_instance_uid}-{mark}.dcm"
-        with self._turns[int(mark, 16) % len(self._turns)]:
+        with self._turns[self._turn(mark)]:
             was_there = self.path(file).exists()
             try:
                 self._publish(part, file)
@@ -139,6 +141,17 @@ class Spool:
         """Where `file` lies."""
         return self._directory / file
 
+    @contextlib.contextmanager
+    def retiring(self, file: str) -> Iterator[None]:
+        """Delete `file` and note it in the block, while no re-send of the same bytes can be adopted in between."""
+        with self._turns[self._turn(file.rpartition("-")[2].removesuffix(".dcm"))]:
+            self.remove(file)
+            yield
+
+    def quarantined(self) -> tuple[Path, ...]:
+        """What could not be owned and waits for a person."""
+        return tuple(sorted((self._directory / _QUARANTINE).glob("*.bin")))
+
     def remove(self, file: str) -> None:
         """Delete `file`; none there is fine."""
         self.path(file).unlink(missing_ok=True)
@@ -163,6 +176,10 @@ class Spool:
         usage = shutil.disk_usage(self._directory)
         usable = usage.used + usage.free
         return 100.0 * usage.used / usable if usable else 100.0
+
+    def _turn(self, mark: str) -> int:
+        """Which lock bytes with this mark take; the names that older releases gave end otherwise and share one."""
+        return int(mark, 16) % len(self._turns) if _MARK.fullmatch(mark) else 0
 
     def _publish(self, part: Part, file: str) -> None:
         try:

@@ -24,6 +24,7 @@ from dicom_io.admission import Observer, Unobserved
 from dicom_io.association_server import AssociationServer
 from dicom_io.commitment import PUSH_MODEL
 from dicom_io.commitment_scp import CommitmentScp
+from dicom_io.commitment_scu import CommitmentEvents
 from dicom_io.doorman import Doorman
 from dicom_io.element import expect_defects
 from dicom_io.foreign_faults import speak_in_codes
@@ -48,7 +49,8 @@ _Server = TypeVar("_Server", bound=AssociationServer)
 class StorageScp:
     """Verification, Storage and, where `commitment` is given, Storage Commitment SCP.
 
-    `on_stored` as in `StoreService`; `observer` is told of every contact.
+    `on_stored` as in `StoreService`; `observer` is told of every contact. `events` takes the reports of archives that
+    were asked to commit themselves, on associations of theirs, in the SCU role (PS3.4 J.3.3).
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class StorageScp:
         on_stored: Callable[[StoredInstance], None],
         observer: Observer | None = None,
         commitment: CommitmentScp | None = None,
+        events: CommitmentEvents | None = None,
     ) -> None:
         self._settings = settings
         self._spool = spool
         self._observer = observer or Unobserved()
         self._commitment = commitment
+        self._events = events
         self._disk = Watermark(spool.used_percent, low_at=settings.reject_at_percent, full_at=settings.full_at_percent)
         self._store = StoreService(settings, spool, on_stored, disk_full=self._disk.full, observer=self._observer)
         self._doorman = self._make_doorman()
@@ -149,7 +153,10 @@ class StorageScp:
         self._plain = self._tls = None
 
     def _commitment_handlers(self) -> list[tuple[Any, Callable[[Event], Any]]]:
-        return self._commitment.handlers() if self._commitment else []
+        asked = self._commitment.handlers() if self._commitment else []
+        told = self._events.handlers() if self._events else []
+        only_told = [(evt.EVT_REQUESTED, _no_requests_for_commitment)] if told and not asked else []
+        return [*asked, *told, *only_told]
 
     def _make_doorman(self) -> Doorman:
         return Doorman(self._settings, disk_low=self._disk.low, observer=self._observer)
@@ -177,8 +184,9 @@ class StorageScp:
         ae.network_timeout = self._settings.idle_timeout
         for sop_class, syntaxes in offered(self._settings):
             ae.add_supported_context(sop_class, list(syntaxes))
-        if self._commitment:
-            ae.add_supported_context(PUSH_MODEL, list(UNCOMPRESSED), scu_role=True, scp_role=False)
+        if self._commitment or self._events:
+            roles = {"scu_role": self._commitment is not None, "scp_role": self._events is not None}
+            ae.add_supported_context(PUSH_MODEL, list(UNCOMPRESSED), **roles)
         server = ae.make_server(
             (self._settings.host, port),
             evt_handlers=[
@@ -196,6 +204,14 @@ class StorageScp:
         server.on_broken = self._doorman.broken
         server.open_part = self._store.begin if self._fast else None
         return server
+
+
+def _no_requests_for_commitment(event: Event) -> None:
+    """EVT_REQUESTED: archives may report (SCP role, PS3.7 D.3.3.4), senders may not ask."""
+    role = event.assoc.requestor.role_selection.get(PUSH_MODEL)
+    if role is None or not role.scp_role:
+        acceptor = event.assoc.acceptor
+        acceptor.supported_contexts = [one for one in acceptor.supported_contexts if one.abstract_syntax != PUSH_MODEL]
 
 
 def _end(association: Association) -> None:

@@ -8,23 +8,21 @@ bytes. When waiting is over is the caller's business; nothing is retried here.
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from pydicom import dcmread, uid
-from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pydicom import dcmread
+from pydicom.dataset import FileDataset
 from pynetdicom.association import Association
-from pynetdicom.events import Event
 
 from config.settings import Delivery, Destination
 from dicom_io.element import expect_defects
 from dicom_io.errors import PeerFault, PeerRefused, PeerUnavailable
-from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.negotiation import Accepted, accepted, proposal
+from dicom_io.scu_association import associated
 
 _log = structlog.get_logger()
 
@@ -33,9 +31,23 @@ _WARNINGS: Final = (*range(0xB000, 0xC000), 0x0001, 0x0107, 0x0116)
 """Stored, with a remark: PS3.4 B.2.3 and PS3.7 annex C."""
 _DUPLICATE: Final = 0x0111
 """PS3.7 C.5.6: the archive has that UID already; it is ours, from a send whose answer was lost."""
-_TRY_AGAIN: Final = (*range(0xA700, 0xA800), 0x0110, 0x0213)
+ALREADY_REJECTED: Final = (0xA770, 0xA774)
+"""dcm4chee-arc: this rejection note was received before; the object it names is rejected already."""
+SUBSEQUENT_OCCURRENCE: Final = 0xA771
+"""dcm4chee-arc: the object was rejected there by a note and is not taken again."""
+NO_SUCH_OBJECT: Final = 0xA772
+"""dcm4chee-arc: the note names an object that is not there."""
+CLASS_CONFLICT: Final = 0xA773
+"""dcm4chee-arc: the note names an object by another class than the one it has."""
+_TRY_AGAIN: Final = (
+    *set(range(0xA700, 0xA800)) - {SUBSEQUENT_OCCURRENCE, NO_SUCH_OBJECT, CLASS_CONFLICT},
+    0x0110,
+    0x0213,
+)
 """Out of resources, processing failure, resource limitation."""
-_TRANSIENT: Final = 2
+
+
+_KEYS: Final = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,130 +59,109 @@ class OutgoingObject:
     part10: bytes = field(repr=False)
     """The whole file; its dataset is sent as it stands."""
 
+    @property
+    def transfer_syntax_uid(self) -> str:
+        """Of the file."""
+        return str(_read(self.part10, header_only=True).file_meta.TransferSyntaxUID)
+
+    @property
+    def keys(self) -> tuple[str, str, str]:
+        """Study, Series and SOP Instance UID."""
+        header = _read(self.part10, header_only=True)
+        return str(header.StudyInstanceUID), str(header.SeriesInstanceUID), str(header.SOPInstanceUID)
+
+
+class Outbound:
+    """An open association to an archive: what it accepted, and a way to store."""
+
+    def __init__(self, association: Association, to: Destination) -> None:
+        self._association = association
+        self._to = to
+        self._message = 0
+        self.took: Accepted = accepted(association)
+
+    def store(self, item: OutgoingObject) -> int:
+        """Store one object; the status it was stored with. One with a warning is stored.
+
+        Raises:
+            PeerUnavailable: busy, out of resources, or gone in the middle; `partly` when it may have been stored.
+            PeerRefused: declined, with the peer's reason.
+
+        """
+        dataset = _transferable(_read(item.part10), self.took)
+        self._message += 1
+        try:
+            answer = self._association.send_c_store(dataset, msg_id=self._message)
+        except RuntimeError as error:  # the association ended between two objects
+            msg = f"{self._to.name}: the association ended"
+            raise PeerUnavailable(msg) from error
+        status = answer.get("Status")
+        if status is None:
+            fault = PeerUnavailable(f"{self._to.name}: no answer to C-STORE, or the association was aborted")
+            fault.partly = True
+            raise fault
+        _judge(int(status), str(answer.get("ErrorComment", "")), item.sop_instance_uid, self._to)
+        return int(status)
+
+
+@contextlib.contextmanager
+def outbound(
+    objects: Sequence[tuple[str, str]], to: Destination, settings: Delivery, *, proving: bool = False
+) -> Iterator[Outbound]:
+    """Open an association for `objects`, pairs of SOP class and transfer syntax; `proving` as in `proposal`.
+
+    Raises:
+        PeerUnavailable: not reachable or busy.
+        PeerRefused: it rejects us, or takes none of the classes.
+
+    """
+    expect_defects()
+    with associated(proposal(objects, proving=proving), to, settings) as association:
+        yield Outbound(association, to)
+
 
 def send(objects: Sequence[OutgoingObject], to: Destination, settings: Delivery) -> None:
-    """Store `objects` at `to` in order, over one association; returns when every one is stored.
+    """Store `objects` at `to` as they are, in order, over one association; returns when every one is stored.
 
     Raises:
         PeerUnavailable: not reachable, busy, out of resources, or gone in the middle; try again, all of them.
         PeerRefused: understood and declined, with the peer's reason; nothing changes until a person acts.
 
-    Both say whether a part of the report, a page without its SR for one, is or may be there.
     """
     if not objects:
         return
-    expect_defects()
-    datasets = [dcmread(BytesIO(one.part10)) for one in objects]
-    with _associated(datasets, to, settings) as association:
-        for dataset in datasets:
-            _require_context(association, dataset, to)
-        for number, dataset in enumerate(datasets, start=1):
+    with outbound([(one.sop_class_uid, one.transfer_syntax_uid) for one in objects], to, settings) as archive:
+        for one in objects:
+            if not archive.took.takes(one.sop_class_uid, one.transfer_syntax_uid):
+                msg = f"{to.name}: SOP class refused: {_read(one.part10, header_only=True).SOPClassUID.name}"
+                raise PeerRefused(msg)
+        for number, one in enumerate(objects, start=1):
             try:
-                _store(association, dataset, number, to)
+                archive.store(one)
             except PeerFault as fault:
                 fault.partly |= number > 1
                 raise
 
 
-@contextlib.contextmanager
-def _associated(datasets: Sequence[Dataset], to: Destination, settings: Delivery) -> Iterator[Association]:
-    ae = AE(settings.ae_title)
-    ae.implementation_class_uid = uid.UID(IMPLEMENTATION_CLASS_UID)
-    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    ae.connection_timeout = settings.acse_timeout
-    ae.acse_timeout = settings.acse_timeout
-    ae.dimse_timeout = settings.dimse_timeout
-    ae.network_timeout = settings.dimse_timeout
-    for sop_class, syntax in _contexts(datasets):
-        ae.add_requested_context(sop_class, syntax)
-    try:
-        association = ae.associate(
-            to.host, to.port, ae_title=to.ae_title, evt_handlers=[(evt.EVT_CONN_OPEN, _without_nagle)]
-        )
-    except OSError as error:  # the name does not resolve
-        msg = f"{to.name}: {to.host} is not a known host"
-        raise PeerUnavailable(msg) from error
-    try:
-        if not association.is_established:
-            raise _not_established(association, to)
-        yield association
-    finally:
-        _close(association)
+def _read(part10: bytes, *, header_only: bool = False) -> FileDataset:
+    return dcmread(BytesIO(part10), specific_tags=_KEYS) if header_only else dcmread(BytesIO(part10))
 
 
-def _contexts(datasets: Sequence[Dataset]) -> list[tuple[str, str]]:
-    """Each class with its own transfer syntax, Explicit and Implicit VR Little Endian, one context each.
-
-    Separate contexts, because of several transfer syntaxes in one context the acceptor may pick any.
-    """
-    pairs: dict[tuple[str, str], None] = {}
-    for dataset in datasets:
-        for syntax in (dataset.file_meta.TransferSyntaxUID, uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian):
-            pairs[str(dataset.SOPClassUID), str(syntax)] = None
-    return list(pairs)
-
-
-def _without_nagle(event: Event) -> None:
-    """EVT_CONN_OPEN: small responses must not wait for Nagle and delayed acknowledgement."""
-    connection: Any = event.assoc.dul.socket
-    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _not_established(association: Association, to: Destination) -> PeerUnavailable | PeerRefused:
-    answer: Any = association.acceptor.primitive
-    if association.is_rejected and answer is not None:
-        reason = f"{to.name}: association rejected: {answer.result_str}, {answer.reason_str} ({to.ae_title})"
-        return PeerUnavailable(reason) if answer.result == _TRANSIENT else PeerRefused(reason)
-    if association.rejected_contexts and not association.accepted_contexts:
-        names = sorted({uid.UID(str(context.abstract_syntax)).name for context in association.rejected_contexts})
-        return PeerRefused(f"{to.name}: SOP class refused: {', '.join(names)}")
-    return PeerUnavailable(f"{to.name}: no association with {to.host}:{to.port}")
-
-
-def _require_context(association: Association, dataset: Dataset, to: Destination) -> None:
-    """Before the first object is sent, every object must have a way: a report is not delivered in halves."""
+def _transferable(dataset: FileDataset, took: Accepted) -> FileDataset:
+    """The dataset in a transfer syntax the archive took; pixels are decompressed where it takes them only so."""
     own = dataset.file_meta.TransferSyntaxUID
-    usable = (own,) if own.is_compressed and not own.is_deflated else (own, *_UNCOMPRESSED)
-    for context in association.accepted_contexts:
-        if context.abstract_syntax == dataset.SOPClassUID and context.transfer_syntax[0] in usable:
-            return
-    msg = f"{to.name}: SOP class refused: {dataset.SOPClassUID.name}"
-    raise PeerRefused(msg)
-
-
-def _store(association: Association, dataset: Dataset, number: int, to: Destination) -> None:
-    instance = str(dataset.SOPInstanceUID)
-    try:
-        answer = association.send_c_store(dataset, msg_id=number)
-    except RuntimeError as error:  # the association ended between two objects
-        msg = f"{to.name}: the association ended"
-        raise PeerUnavailable(msg) from error
-    status = answer.get("Status")
-    if status is None:
-        fault = PeerUnavailable(f"{to.name}: no answer to C-STORE, or the association was aborted")
-        fault.partly = True
-        raise fault
-    _judge(int(status), str(answer.get("ErrorComment", "")), instance, to)
+    if own.is_compressed and not own.is_deflated and (str(dataset.SOPClassUID), str(own)) not in took.pairs:
+        dataset.decompress(generate_instance_uid=False)  # lossless: the pixels, and so the object, stay the same
+    return dataset
 
 
 def _judge(status: int, comment: str, instance: str, to: Destination) -> None:
     if status == _SUCCESS:
         return
-    if status in _WARNINGS or status == _DUPLICATE:
+    if status in (*_WARNINGS, _DUPLICATE, *ALREADY_REJECTED):
         _log.warning("delivery.warning", destination=to.name, sop_instance_uid=instance, status=f"{status:04X}")
         return
     detail = f"{to.name}: C-STORE answered {status:04X}" + (f" ({comment})" if comment else "")
-    if status in _TRY_AGAIN:
-        raise PeerUnavailable(detail)
-    raise PeerRefused(detail)
-
-
-def _close(association: Association) -> None:
-    if association.is_established:
-        association.release()
-    if association.is_alive():
-        association.abort()
-        association.join(5.0)
-
-
-_UNCOMPRESSED: Final = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
+    fault = PeerUnavailable(detail) if status in _TRY_AGAIN else PeerRefused(detail)
+    fault.status = status
+    raise fault

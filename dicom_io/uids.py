@@ -15,6 +15,7 @@ import json
 import uuid
 from typing import Any
 
+import numpy as np
 from pydicom.uid import UID
 
 
@@ -46,6 +47,11 @@ def tracking_uid(namespace: uuid.UUID, source: str) -> UID:
     return derive(namespace, source, "res")
 
 
+def attention_uid(namespace: uuid.UUID, source: str, number: int) -> UID:
+    """Tracking Unique Identifier (112040,DCM) of one attention region."""
+    return derive(namespace, source, f"roi{number}")
+
+
 def device_uid(namespace: uuid.UUID) -> UID:
     """Device Observer UID (121012,DCM) of the installation."""
     return derive(namespace, "device")
@@ -65,6 +71,8 @@ def content_digest(content: Any) -> str:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, bytes):
         return hashlib.sha256(value).hexdigest()
     if isinstance(value, dt.datetime | dt.date):

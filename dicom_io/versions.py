@@ -9,7 +9,7 @@ only if it left the node: a reference to a document nobody holds would send a re
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Final
@@ -18,7 +18,10 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DA, TM
 
+from dicom_io import codes
+
 _OF_THE_SERIES: Final = (
+    "SeriesInstanceUID",
     "SeriesNumber",
     "SeriesDescription",
     "SeriesDate",
@@ -56,6 +59,8 @@ class Amends:
     """Content time of the latest document, aware; this one must be later."""
     replaced_at: dt.datetime | None = None
     """Content time of the latest released document, aware."""
+    revision: int = 0
+    """How many of the documents before it are withdrawals."""
 
     def not_before(self, now: dt.datetime) -> dt.datetime:
         """`now`, or a second after the latest document where a clock was set back or stood still."""
@@ -78,7 +83,14 @@ def amends(version: int, earlier: Sequence[EarlierDocument]) -> Amends:
         predecessors=tuple(_reference(document) for document in released),
         previous_at=_content_time(read[-1][0]) if read else None,
         replaced_at=_content_time(released[-1]) if released else None,
+        revision=sum(is_withdrawal(document) for document, _ in read),
     )
+
+
+def is_withdrawal(document: Dataset) -> bool:
+    """Whether an SR says that the result before it is withdrawn."""
+    wanted = codes.WITHDRAWN.value
+    return any(code.CodeValue == wanted for item in _below(document) for code in item.get("ConceptCodeSequence", []))
 
 
 def predecessors(taken: Amends | None) -> list[Dataset] | None:
@@ -92,6 +104,12 @@ def take_over(document: Dataset, taken: Amends | None) -> None:
     """Give `document` the attributes of its series."""
     for keyword, value in () if taken is None else taken.series:
         setattr(document, keyword, value)
+
+
+def _below(item: Dataset) -> Iterator[Dataset]:
+    for child in item.get("ContentSequence", []):
+        yield child
+        yield from _below(child)
 
 
 def _reference(document: Dataset) -> tuple[str, str, str, str]:

@@ -1,98 +1,44 @@
-"""Every sentence that leaves the node, in one place, so that one test can read them all.
+"""What a result says, in every language: sentences of `dicom_io.words`, filled with one result.
 
 A flagged image is worded "possible low bone density", an image below the threshold "not flagged; does not exclude":
-opportunistic screening cannot rule anything out. `forbidden` finds what no output may say; the tests run it over every
-outcome and `dicom_io.report_check` over every finished document. Nothing here words a result as a diagnosis.
+opportunistic screening cannot rule anything out. `forbidden` finds what no output may say in any language; the tests
+run it over every phrase and outcome and `dicom_io.report_check` over every finished document. Nothing here words a
+result as a diagnosis. Figures follow the language (decimal comma in German); codes and their meanings do not.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
-from model.domain import Category, ClinicalInput, MatchClass, Mode, Quality, Reason, Scored
+from dicom_io import words
+from dicom_io.outcomes import NotAnalysed, Statement, Withdrawn
+from dicom_io.words import Language
+from model.domain import ClinicalInput, Comparator, MatchClass, Mode, Quality, Reason, Scored
 
-DISCLAIMER: Final = (
-    "Opportunistic screening aid. Not for primary diagnosis. Not a bone density measurement. "
-    "Confirm by DXA / clinical assessment."
-)
-SIMULATED: Final = "TRAINED ON SIMULATED IMAGES - NOT FOR CLINICAL USE"
+DISCLAIMER: Final = words.DISCLAIMER.en
+SIMULATED: Final = words.SIMULATED.en
 MANUFACTURER: Final = "Osteon project"
 TRACKING: Final = "Osteoporosis screening result"
-UNNAMED_SOURCE: Final = "source not stated"
-NOT_USED: Final = "not used: image-only result"
+"""Tracking Identifier: the same in all versions, so in all languages."""
 SEX_VARIABLES: Final = ("sex", "female")
 MAX_DECIMALS: Final = 12
+_ENGLISH: Final = Language.ENGLISH
 _FORBIDDEN: Final = re.compile(
     r"\b(?:ab)?normal\w*|\bnegative\b|\bhealthy\b|\brul(?:e|ed|es|ing)[ -]+out\b|\bno (?:sign of )?osteopor\w*"
     r"|\bno (?:evidence|fracture risk)\b|\bunremarkable\b|\bbenign\b|\bdiagnosed\b|\bdiagnostic of\b|\bhas osteopor\w*"
-    r"|\bt[ -]?score|\b(?<!not )excludes?d? (?:osteopor|low bone)\w*",
+    r"|\bt[ -]?score|\b(?<!not )excludes?d? (?:osteopor|low bone)\w*"
+    r"|\b(?:un)?auffällig\w*|\bgesund\w*|\bnegativ\w*|\bregelrecht\w*|\bgutartig\w*|\bausgeschlossen\w*|\bausschlu(?:ss|ß)\w*"
+    r"|\bkein(?:e|en|er)? (?:osteopor|hinweis|anhalt|nachweis|zeichen|frakturrisiko|krankhaft)\w*"
+    r"|\b(?:ohne|kein)(?: pathologische[rn]?)? befund\b"
+    r"|\bt-wert\b|\bo\. ?b\.|\bhat (?:eine )?osteopor\w*|\bleidet\b|\bdiagnose:? osteopor\w*|\bentwarnung\b"
+    r"|\bschlie(?:ß|ss)t\b(?![^.;]*\bnicht aus\b)[^.;]*\baus\b",
     re.IGNORECASE,
 )
-
-_HEADLINES: Final = {
-    Category.ABOVE: "FLAGGED",
-    Category.BETWEEN: "INDETERMINATE",
-    Category.BELOW: "NOT FLAGGED",
-}
-_ADVICE: Final = {
-    Category.ABOVE: "Possible low bone density; consider clinical bone-health assessment / DXA.",
-    Category.BETWEEN: "Between the two thresholds; does not exclude low bone density. Weigh clinical risk factors.",
-    Category.BELOW: "Not flagged; does not exclude low bone density.",
-}
-_MATCHES: Final = {
-    MatchClass.MATCH_ISSUER: "clinical record found by identifier and its issuer",
-    MatchClass.MATCH_DEMOG: "clinical record found by identifier and demographics",
-    MatchClass.UNKNOWN_PATIENT: "no clinical record known for this patient",
-    MatchClass.CONFLICT: "clinical record contradicts the image's patient data; not used",
-    MatchClass.AMBIGUOUS: "several clinical records could fit; none used",
-    MatchClass.NO_ID: "image carries no patient identifier",
-    MatchClass.BLOCKED: "clinical record is blocked from use",
-    MatchClass.CODES_UNCONFIRMED: "clinical code table not confirmed by the site; clinical record not used",
-}
-_REASONS: Final = {
-    Reason.OWN_RESULT: "Object made by Osteon itself.",
-    Reason.MODALITY: "Neither CR nor DX.",
-    Reason.MULTIFRAME: "More than one frame.",
-    Reason.NO_PIXELS: "No pixel data.",
-    Reason.FOR_PROCESSING: "Image is For Processing, not For Presentation.",
-    Reason.TOO_SMALL: "Too few pixels.",
-    Reason.NOISE_OR_BLANK: "Blank image or noise.",
-    Reason.SATURATED: "Part of the image is saturated.",
-    Reason.LOW_CONTRAST: "Low contrast.",
-    Reason.BODY_PART: "Header names a body part other than the chest.",
-    Reason.NOT_CHEST: "Image does not look like a chest.",
-    Reason.PARTIAL_CHEST: "Chest is only partly in the image.",
-    Reason.VIEW_LATERAL: "Lateral view.",
-    Reason.VIEW_UNKNOWN: "View is not stated.",
-    Reason.INVERTED: "Grey scale seems inverted against the header.",
-    Reason.ROTATED_90: "Image seems rotated by 90 degrees.",
-    Reason.UPSIDE_DOWN: "Image seems upside down.",
-    Reason.NOT_HUMAN: "Not a human subject.",
-    Reason.AGE_UNDER: "Patient is younger than the screening age.",
-    Reason.AGE_UNKNOWN: "Age is not known.",
-    Reason.SEX_UNKNOWN: "Sex is not known.",
-    Reason.OUT_OF_DIST: "Image is unlike those the model was trained on.",
-    Reason.MIRRORED: "Image seems flipped left to right.",
-    Reason.LOSSY: "Image was lossily compressed.",
-    Reason.AP_VIEW: "Antero-posterior view, usually a bedside film.",
-    Reason.OUTSIDE_TRAINING: "A clinical value lies outside the range of the training data.",
-}
-_VARIABLES: Final = {
-    "age": "Age",
-    "sex": "Sex",
-    "female": "Sex",
-    "weight": "Body weight",
-    "height": "Body height",
-    "bmi": "Body mass index",
-    "alp": "Alkaline phosphatase",
-    "egfr": "eGFR",
-    "urea_nitrogen": "Urea nitrogen",
-    "vitamin_d": "25-hydroxyvitamin D",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,13 +62,7 @@ def percentages(result: Scored) -> Percentages:
 
     """
     zone = result.t_low < result.t_high
-    limits = (result.t_high, result.t_low) if zone else (result.t_high,)
-    for decimals in range(1, MAX_DECIMALS + 1):
-        if all(_keeps_order(result.probability, limit, decimals) for limit in limits):
-            break
-    else:
-        msg = f"the probability cannot be told from its threshold at {MAX_DECIMALS} decimals"
-        raise ValueError(msg)
+    decimals = _decimals(result, (result.t_high, result.t_low) if zone else (result.t_high,))
     return Percentages(
         decisive=_percent(result.probability, decimals),
         image=_percent(result.p_image, decimals),
@@ -133,119 +73,223 @@ def percentages(result: Scored) -> Percentages:
     )
 
 
-def headline(result: Scored) -> str:
-    """The category as one word or two, for the eye."""
-    return _HEADLINES[result.category]
+def figure(printed: str, language: Language = _ENGLISH) -> str:
+    """A printed number with the language's decimal sign."""
+    return printed.replace(".", ",") if language is Language.GERMAN else printed
 
 
-def advice(result: Scored) -> str:
-    """What the category means and what it does not."""
-    return _ADVICE[result.category]
+def disclaimer(language: Language = _ENGLISH) -> str:
+    """What the result is not."""
+    return words.DISCLAIMER.say(language)
 
 
-def comment(result: Scored) -> str:
+def simulated_training(language: Language = _ENGLISH) -> str:
+    """What every output of a model trained on simulated images says."""
+    return words.SIMULATED.say(language)
+
+
+def headline(outcome: Scored | Statement, *, language: Language = _ENGLISH) -> str:
+    """The outcome as one word or two, for the eye."""
+    match outcome:
+        case NotAnalysed():
+            return words.NOT_ANALYSED.say(language)
+        case Withdrawn():
+            return words.WITHDRAWN.say(language)
+        case Scored():
+            return words.HEADLINES[outcome.category].say(language)
+
+
+def advice(outcome: Scored | Statement, *, language: Language = _ENGLISH) -> str:
+    """What the outcome means and what it does not."""
+    match outcome:
+        case NotAnalysed():
+            return words.NOT_ANALYSED_ADVICE.say(language)
+        case Withdrawn():
+            return words.WITHDRAWN_ADVICE.say(language)
+        case Scored():
+            return words.ADVICE[outcome.category].say(language)
+
+
+def because(statement: Statement, *, language: Language = _ENGLISH) -> tuple[str, ...]:
+    """Why there is no score, one sentence each: the reasons in words, or what the person who withdrew it wrote."""
+    match statement:
+        case NotAnalysed():
+            return tuple(reason(code, language=language) for code in statement.reasons)
+        case Withdrawn():
+            return (statement.reason,)
+
+
+def comment(result: Scored, *, language: Language = _ENGLISH) -> str:
     """One-line summary with disclaimer: the first visible item of the report."""
     shown = percentages(result)
-    thresholds = f"threshold {shown.t_high} %"
+    thresholds = [words.THRESHOLD_IS.say(language, high=figure(shown.t_high, language))]
     if shown.t_low is not None:
-        thresholds += f", indeterminate from {shown.t_low} %"
+        thresholds.append(words.ZONE_IS.say(language, low=figure(shown.t_low, language)))
     parts = [
-        f"Osteoporosis screening: {headline(result)} (probability {shown.decisive} %, {thresholds}).",
-        *([f"{SIMULATED}."] if result.model.simulated_training else []),
-        advice(result),
-        f"Based on {inputs_used(result)}.",
-        *(["Input quality limited; interpret with caution."] if result.quality is Quality.LIMITED else []),
-        DISCLAIMER,
+        words.COMMENT.say(
+            language,
+            headline=headline(result, language=language),
+            value=figure(shown.decisive, language),
+            thresholds=", ".join(thresholds),
+        ),
+        *([f"{simulated_training(language)}."] if result.model.simulated_training else []),
+        advice(result, language=language),
+        words.BASED_ON.say(language, inputs=inputs_used(result, language=language)),
+        *([] if result.prevalence is None else [at_prevalence(result.prevalence, language=language)]),
+        *([words.QUALITY_LIMITED.say(language)] if result.quality is Quality.LIMITED else []),
+        disclaimer(language),
     ]
     return " ".join(parts)
 
 
-def inputs_used(result: Scored) -> str:
+def statement_comment(statement: Statement, *, language: Language = _ENGLISH) -> str:
+    """The first visible item of a report without a number."""
+    parts = [
+        f"{headline(statement, language=language)}:",
+        *(_sentence(why) for why in because(statement, language=language)),
+        *([f"{simulated_training(language)}."] if statement.model.simulated_training else []),
+        advice(statement, language=language),
+        disclaimer(language),
+    ]
+    return " ".join(parts)
+
+
+def inputs_used(result: Scored, *, language: Language = _ENGLISH) -> str:
     """Which inputs the decision rests on, with the reason where clinical data are not among them."""
     if result.mode is Mode.IMAGE_AND_CLINICAL:
-        return "image and clinical data"
+        return words.IMAGE_AND_CLINICAL.say(language)
     if not result.match.joins:
-        return f"image only, no clinical data ({result.match}: {match(result.match)})"
-    return "image only, clinical data incomplete"
+        why = match(result.match, language=language)
+        return words.IMAGE_ONLY_NO_DATA.say(language, code=result.match, why=why)
+    return words.IMAGE_ONLY_INCOMPLETE.say(language)
 
 
-def intended_use(*, simulated: bool) -> str:
+def at_prevalence(share: float, *, language: Language = _ENGLISH) -> str:
+    """For which share of positives the printed probabilities hold."""
+    return words.AT_PREVALENCE.say(language, percent=figure(f"{100 * share:.3g}", language))
+
+
+def intended_use(*, simulated: bool, language: Language = _ENGLISH) -> str:
     """The full disclaimer; a model trained on simulated images says so first."""
-    return f"{SIMULATED}. {DISCLAIMER}" if simulated else DISCLAIMER
+    return f"{simulated_training(language)}. {disclaimer(language)}" if simulated else disclaimer(language)
 
 
-def series_description(*, page: bool, simulated: bool) -> str:
+def series_description(*, page: bool, simulated: bool, language: Language = _ENGLISH) -> str:
     """Series Description (0008,103E), at most 64 characters (LO)."""
     if simulated:
-        return f"AI {'page' if page else 'screen'}: {SIMULATED}"
-    return f"AI osteoporosis {'page' if page else 'screen'} - NOT FOR DIAGNOSIS"
+        kind = words.SIMULATED_PAGE if page else words.SIMULATED_SERIES
+        return kind.say(language) + simulated_training(language)
+    return (words.PAGE_SERIES if page else words.SERIES).say(language)
 
 
-def page_description(version: int, *, simulated: bool) -> str:
+def page_description(version: int, *, simulated: bool, language: Language = _ENGLISH) -> str:
     """Series Description of a page; each version has a series of its own and says first which it is."""
-    words = series_description(page=True, simulated=simulated)
-    return words if version == 1 else f"v{version} {words}"
+    return versioned(series_description(page=True, simulated=simulated, language=language), version)
 
 
-def replaces(version: int, moment: str) -> str:
+def versioned(description: str, version: int) -> str:
+    """A Series Description that says first which version its objects belong to, from the second on."""
+    return description if version == 1 else f"v{version} {description}"
+
+
+def replaces(version: int, moment: str, *, language: Language = _ENGLISH) -> str:
     """What an amended page says of the one before it; `moment` is when that one was made."""
-    return f"Version {version}, replaces the result of {moment}"
+    return words.REPLACES.say(language, version=version, moment=moment)
 
 
-def match(outcome: MatchClass) -> str:
+def match(outcome: MatchClass, *, language: Language = _ENGLISH) -> str:
     """A match class in words."""
-    return _MATCHES[outcome]
+    return words.MATCHES[outcome].say(language)
 
 
-def reason(code: Reason) -> str:
+def reason(code: Reason, *, language: Language = _ENGLISH) -> str:
     """A limitation in words."""
-    return _REASONS[code]
+    return words.REASONS[code].say(language)
 
 
-def missing_because(result: Scored) -> str:
+def missing_because(result: Scored, *, language: Language = _ENGLISH) -> str:
     """Why an expected clinical value is missing."""
-    return "no usable value in the look-back period" if result.match.joins else match(result.match)
+    return words.MISSING_BECAUSE.say(language) if result.match.joins else match(result.match, language=language)
 
 
-def variable(name: str) -> str:
+def source_of(item: ClinicalInput, *, used: bool, language: Language = _ENGLISH) -> str:
+    """Where a clinical value came from; one that the decision does not rest on says so."""
+    known = words.SOURCES.get(item.source)
+    source = known.say(language) if known else item.source or words.UNNAMED_SOURCE.say(language)
+    return source if used else f"{source} ({words.NOT_USED.say(language)})"
+
+
+def variable(name: str, *, language: Language = _ENGLISH) -> str:
     """A clinical variable's name for the eye."""
-    return _VARIABLES.get(name, name.replace("_", " ").capitalize())
+    phrase = words.VARIABLES.get(name)
+    return name.replace("_", " ").capitalize() if phrase is None else phrase.say(language)
 
 
-def value(item: ClinicalInput) -> str:
+def value(item: ClinicalInput, *, language: Language = _ENGLISH) -> str:
     """A clinical value with its unit, or "missing"; sex is coded 1 for female and 0 for male, as the model's column."""
     if item.value is None:
-        return "missing"
+        return words.MISSING.say(language)
     if item.variable in SEX_VARIABLES:
-        return "female" if item.value else "male"
-    if item.unit == _YEARS:
-        return f"{math.floor(item.value)} years"  # completed years, as people count them
-    return f"{round(item.value, 2):g} {_UNIT_WORDS.get(item.unit, item.unit)}".strip()
+        return (words.FEMALE if item.value else words.MALE).say(language)
+    if item.unit == _YEARS:  # completed years, as people count them
+        return words.YEARS.say(language, count=math.floor(item.value))
+    return f"{figure(f'{round(item.value, 2):g}', language)} {_UNIT_WORDS.get(item.unit, item.unit)}".strip()
 
 
-def value_age(days: float) -> str:
+def value_age(days: float, *, language: Language = _ENGLISH) -> str:
     """How long before the image a value was observed."""
     if days < 1:
-        return "same day"
+        return words.SAME_DAY.say(language)
     if days < _MONTHS_FROM_DAYS:
-        return f"{days:.0f} day{'' if round(days) == 1 else 's'} before"
-    return f"{days / 30.44:.0f} months before"
+        whole = round(days)
+        return words.ONE_DAY.say(language) if whole == 1 else words.DAYS.say(language, count=whole)
+    return words.MONTHS.say(language, count=round(days / _DAYS_A_MONTH))
+
+
+def comparison(tools: Sequence[Comparator], *, language: Language = _ENGLISH) -> str:
+    """Published tools beside the model, each with the band its authors named."""
+    return "; ".join(f"{c.tool} {figure(f'{c.value:g}', language)} ({_band(c.band, language)})" for c in tools)
 
 
 def forbidden(text: str) -> tuple[str, ...]:
-    """Every phrase in `text` that no output may contain, as found."""
+    """Every phrase in `text` that no output may contain, as found; all languages are looked for in every text."""
     return tuple(found.group() for found in _FORBIDDEN.finditer(text))
 
 
 _YEARS: Final = "a"
 """UCUM for a year."""
-_UNIT_WORDS: Final = {"1": "", "{score}": ""}
+_DAYS_A_MONTH: Final = 30.44
+_CERTAIN: Final = 4
+"""Decimals at which a probability may print as 0 or 100 %."""
+_UNIT_WORDS: Final = {"1": "", "{score}": "", "kg/m2": "kg/m²", "mL/min/{1.73_m2}": "mL/min/1.73 m²"}
 _MONTHS_FROM_DAYS: Final = 100
+
+
+def _decimals(result: Scored, limits: Sequence[float]) -> int:
+    """The fewest that keep every order; some more where "0.0 %" or "100.0 %" would claim a certainty nobody has."""
+    for decimals in range(1, MAX_DECIMALS + 1):
+        certain = decimals < _CERTAIN and not all(_keeps_order(result.probability, end, decimals) for end in (0.0, 1.0))
+        if not certain and all(_keeps_order(result.probability, limit, decimals) for limit in limits):
+            return decimals
+    msg = f"the probability cannot be told from its threshold at {MAX_DECIMALS} decimals"
+    raise ValueError(msg)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _band(text: str, language: Language) -> str:
+    """A band of `model.risk_tools`; a figure after it is kept."""
+    for known, phrase in words.BANDS.items():
+        if text.startswith(known):
+            return phrase.say(language) + text.removeprefix(known)
+    return text
 
 
 def _percent(probability: float, decimals: int) -> str:
     """Exact decimal rounding: the float's own binary error must not decide a tie."""
-    return str((Decimal(probability) * 100).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN))
+    return str((Decimal(float(probability)) * 100).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN))
 
 
 def _keeps_order(probability: float, limit: float, decimals: int) -> bool:

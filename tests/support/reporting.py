@@ -17,7 +17,7 @@ from model.domain import Category, ClinicalInput, ClinicalRecord, ImageScore, Mo
 from node import intake
 from node.case import Case, Reported
 from node.clinical_feed import reading_rules
-from node.delivery import record_delivered
+from node.delivery_record import record_delivered
 from node.errors import Retry
 from node.store import cases, jobs, outbox
 from node.store.engine import Ledger

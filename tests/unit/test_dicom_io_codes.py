@@ -10,7 +10,7 @@ from dicom_io import codes
 
 ALL = [value for value in vars(codes).values() if isinstance(value, Code)]
 NOT_IN_DICTIONARY = {("64859006", "SCT"), ("C0034375", "UMLS"), ("en", "RFC5646")}
-NAMED_OTHERWISE = {("260753009", "SCT"): "Source"}
+NAMED_OTHERWISE = {("260753009", "SCT"): "Source", ("113014", "DCM"): "DICOM Study"}
 
 
 def meanings(code: Code) -> set[str]:

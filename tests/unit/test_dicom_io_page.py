@@ -1,3 +1,4 @@
+import datetime as dt
 import itertools
 from dataclasses import replace
 from io import BytesIO
@@ -6,12 +7,17 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
+from support.phrases import phrases
 from support.report_cases import INPUTS, MODEL, SIMULATED_MODEL, context, header, limited, radiograph, scored
 
 from dicom_io import canvas, wording
 from dicom_io.envelope import part10
-from dicom_io.page import build_page, draw_page
+from dicom_io.outcomes import NotAnalysed, Statement, Withdrawn
+from dicom_io.page import build_page, build_statement_page, draw_page, draw_statement_page
 from dicom_io.reference_header import reference_header
+from dicom_io.versions import Amends
+from dicom_io.words import Language
 from model.domain import Category, MatchClass, Mode, Reason, Scored
 
 OUTCOMES = list(itertools.product(Category, Mode))
@@ -68,9 +74,16 @@ def test_limits_are_worded() -> None:
     assert wording.reason(Reason.LOSSY) in said.replace("\n", " ")
 
 
-def test_many_inputs_are_counted_not_overprinted() -> None:
-    many = tuple(replace(INPUTS[2], variable=f"lab_{n}") for n in range(11))
-    assert "and 5 more in the structured report" in words(scored(inputs=many))
+def test_many_inputs_take_one_line_each_and_at_last_are_counted() -> None:
+    eight = tuple(replace(INPUTS[2], variable=f"lab_{n}") for n in range(8))
+    said = words(scored(inputs=eight))
+    assert all(f"Lab {n}" in said for n in range(8))
+    assert "more in the structured report" not in said
+    many = tuple(replace(INPUTS[2], variable=f"lab_{n}") for n in range(30))
+    said = words(scored(inputs=many))
+    shown = sum(f"Lab {n}\n" in said for n in range(30))
+    assert shown > 6
+    assert f"and {30 - shown} more in the structured report" in said
 
 
 def test_simulated_banner_is_red_on_top_and_bottom() -> None:
@@ -79,7 +92,7 @@ def test_simulated_banner_is_red_on_top_and_bottom() -> None:
     pixels = page(result).pixel_array
     assert pixels.shape == (1300, 1000, 3)
     assert tuple(pixels[2, 2]) == tuple(pixels[1297, 2]) == canvas.RED
-    assert tuple(page().pixel_array[2, 2]) == canvas.WHITE
+    assert tuple(page().pixel_array[2, 2]) == canvas.SLATE
 
 
 def test_categories_differ_in_black_and_white() -> None:
@@ -91,7 +104,7 @@ def test_categories_differ_in_black_and_white() -> None:
 
 def test_secondary_capture_attributes() -> None:
     ds = page()
-    assert ds.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+    assert ds.file_meta.TransferSyntaxUID == RLELossless
     assert (ds.Modality, ds.SeriesNumber, ds.ConversionType, ds.BurnedInAnnotation) == ("OT", 9902, "WSD", "YES")
     assert list(ds.ImageType) == ["DERIVED", "SECONDARY", "OTHER"]
     assert (ds.PhotometricInterpretation, ds.BitsStored, ds.BodyPartExamined) == ("RGB", 8, "CHEST")
@@ -103,7 +116,14 @@ def test_secondary_capture_attributes() -> None:
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("Иванова^Анна", "Иванова, Анна"), ("Παππά^Άννα^Ω", "Παππά, Άννα Ω"), ("Wang^Xiao=王^小东", "Wang, Xiao")],
+    [
+        ("Иванова^Анна", "Иванова, Анна"),
+        ("Παππά^Άννα^Ω", "Παππά, Άννα Ω"),
+        ("Wang^Xiao=王^小东", "Wang, Xiao"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "山田 太郎"),
+        ("Hong^Gildong=洪^吉洞=홍^길동", "洪 吉洞"),
+        ("=王^小东", "王 小东"),
+    ],
 )
 def test_names_the_typeface_has_are_drawn(name: str, shown: str) -> None:
     assert shown in words(scored(), SpecificCharacterSet="ISO_IR 192", PatientName=name)
@@ -133,7 +153,7 @@ def test_extreme_thresholds_stay_on_the_page(t_low: float, t_high: float, p: flo
         scored(category, p_fused=p, t_low=t_low, t_high=t_high),
         context(),
     ).image
-    edge = np.asarray(picture)[420:640, 985:]
+    edge = np.asarray(picture)[420:640, 965:]
     assert (edge == 255).all()
 
 
@@ -163,3 +183,98 @@ def test_overlong_texts_are_shortened_but_the_disclaimer_never() -> None:
     said = words(scored(model=model), PatientName="A" * 33 + "^" + "B" * 30)
     assert "…" in said
     assert wording.DISCLAIMER in said.replace("\n", " ")
+
+
+AMENDED = Amends(
+    version=2,
+    predecessors=(("1", "2", "3", "4"),),
+    previous_at=dt.datetime(2026, 4, 4, 7, 0, tzinfo=dt.UTC),
+    replaced_at=dt.datetime(2026, 4, 4, 7, 0, tzinfo=dt.UTC),
+)
+STATEMENTS = (
+    NotAnalysed(reasons=(Reason.PARTIAL_CHEST, Reason.LOW_CONTRAST), model=MODEL),
+    Withdrawn(reason="Clinical data of another person had been joined.", model=SIMULATED_MODEL),
+)
+
+
+def statement_words(said: Statement, language: Language, **changes: object) -> str:
+    clean = reference_header(header()).dataset
+    return " ".join(draw_statement_page(clean, said, context(language=language, **changes)).written)
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("said", STATEMENTS)
+def test_page_without_a_result_says_why_and_holds_no_probability(said: Statement, language: Language) -> None:
+    text = statement_words(said, language)
+    for wanted in (wording.headline(said, language=language), wording.advice(said, language=language)):
+        assert wanted in text
+    for why in wording.because(said, language=language):
+        assert why in text
+    assert wording.disclaimer(language) in text
+    assert " %" not in text
+    assert wording.forbidden(text) == ()
+
+
+def test_amended_and_withdrawn_pages_name_what_they_replace() -> None:
+    clean = reference_header(header()).dataset
+    line = "Version 2, replaces the result of 2026-04-04 09:00"
+    assert line in draw_page(clean, radiograph(), scored(), context(amends=AMENDED)).written
+    assert line in statement_words(STATEMENTS[1], Language.ENGLISH, amends=AMENDED)
+
+
+@pytest.mark.parametrize("said", STATEMENTS)
+def test_statement_page_is_a_capture_like_any_other(said: Statement) -> None:
+    clean = reference_header(header()).dataset
+    built = dcmread(BytesIO(part10(build_statement_page(clean, said, context(amends=AMENDED), digest="d"))))
+    assert (built.SeriesNumber, built.pixel_array.shape) == (9902, (1300, 1000, 3))
+    assert built.SeriesDescription.startswith("v2 ")
+
+
+@pytest.mark.parametrize(("category", "mode"), OUTCOMES)
+def test_german_page_has_no_english_sentence_and_a_decimal_comma(category: Category, mode: Mode) -> None:
+    clean = reference_header(header()).dataset
+    result = limited(category=category, mode=mode, prevalence=0.1)
+    written = draw_page(clean, radiograph(), result, context(language=Language.GERMAN)).written
+    said = " ".join(written)
+    assert wording.disclaimer(Language.GERMAN) in said
+    assert wording.advice(result, language=Language.GERMAN) in said
+    assert f"{wording.percentages(result).decisive.replace('.', ',')} %" in said
+    assert wording.forbidden(said) == ()
+    english = [
+        phrase.en for phrase in phrases() if phrase.en != phrase.de and "{" not in phrase.en and len(phrase.en) > 5
+    ]
+    assert [text for text in english if text in written] == []
+
+
+def test_no_text_leaves_the_page_or_its_place() -> None:
+    long = "Wolfeschlegelsteinhausenbergerdorff^Maximiliane Alexandra Tea"
+    model = replace(MODEL, name="m" * 60, calibration_id="c" * 60)
+    many = tuple(replace(INPUTS[2], variable=f"quite_a_long_name_{n}", source="s" * 60) for n in range(9))
+    clean = reference_header(header(PatientName=long, PatientID="9" * 64)).dataset
+    for language in Language:
+        drawn = draw_page(clean, radiograph(), limited(model=model, inputs=many), context(language=language))
+        for mark in drawn.marks:
+            if isinstance(mark, canvas.Words):
+                assert mark.at[0] >= 0, mark.text
+                assert mark.at[0] + mark.width <= 1000 - 24, mark.text
+                assert mark.size >= canvas.SMALLEST, mark.text
+
+
+def test_words_do_not_lie_over_one_another() -> None:
+    """Five seconds of reading: no line of the page covers another, in any outcome and language."""
+    clean = reference_header(header()).dataset
+    for (category, mode), language in itertools.product(OUTCOMES, Language):
+        drawn = draw_page(clean, radiograph(), limited(category=category, mode=mode), context(language=language))
+        boxes = [
+            (m.at[0], m.at[1] - 0.7 * m.size, m.at[0] + m.width, m.at[1])
+            for m in drawn.marks
+            if isinstance(m, canvas.Words)
+        ]
+        for a, b in itertools.combinations(boxes, 2):
+            across, down = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+            assert across <= 1 or down <= 1, (category, mode, language, a, b)
+
+
+def test_a_probability_never_prints_as_certainty() -> None:
+    assert "0.04 %" in words(scored(Category.BELOW, p_fused=0.0004))
+    assert "99.99 %" in words(scored(p_fused=0.9999))

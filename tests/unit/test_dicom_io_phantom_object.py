@@ -21,6 +21,7 @@ from model.domain import (
     NameGroup,
     PatientIdentity,
     PersonName,
+    Reason,
     Sex,
     View,
 )
@@ -151,13 +152,27 @@ def test_what_is_no_picture_is_refused(pixels):
         phantom_dataset(pixels.astype(np.float32), identity=WHO, study=STUDY)
 
 
-def test_a_lateral_phantom_does_not_exist(film):
-    with pytest.raises(ValueError, match="frontal"):
-        phantom_dataset(film, identity=WHO, study=PhantomStudy(seed="x", acquired_at=WHEN, view=View.LATERAL))
+def test_a_phantom_of_an_unknown_view_does_not_exist(film):
+    with pytest.raises(ValueError, match="frontal or a lateral"):
+        phantom_dataset(film, identity=WHO, study=PhantomStudy(seed="x", acquired_at=WHEN, view=View.UNKNOWN))
+
+
+def test_a_lateral_phantom_says_so_in_a_series_of_its_own_and_the_header_rules_refuse_it(film):
+    frontal = phantom_dataset(film, identity=WHO, study=STUDY)
+
+    lateral = phantom_dataset(
+        film, identity=WHO, study=PhantomStudy(seed="demo/1", acquired_at=WHEN, view=View.LATERAL, instance_number=2)
+    )
+
+    assert (lateral.ViewPosition, lateral.SeriesNumber, list(lateral.PatientOrientation)) == ("LL", 2, ["P", "F"])
+    assert lateral.StudyInstanceUID == frontal.StudyInstanceUID
+    assert lateral.SeriesInstanceUID != frontal.SeriesInstanceUID
+    assert stated_view(lateral) is View.LATERAL
+    assert refusals(lateral) == (Reason.VIEW_LATERAL,)
 
 
 @pytest.mark.parametrize("polarity", Polarity)
-@pytest.mark.parametrize("view", [View.PA, View.AP])
+@pytest.mark.parametrize("view", [View.PA, View.AP, View.LATERAL])
 @pytest.mark.parametrize("who", [WHO, PatientIdentity()])
 def test_dciodvfy_finds_no_error(film, polarity, view, who, tmp_path):
     dciodvfy = require_tool("dciodvfy")

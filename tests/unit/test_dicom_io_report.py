@@ -33,10 +33,11 @@ from support.report_cases import (
 from support.tools import require_tool
 
 from dicom_io import codes, wording
+from dicom_io.content_items import number as numeric
 from dicom_io.envelope import part10
 from dicom_io.reference_header import reference_header
 from dicom_io.report import build_report
-from dicom_io.report_tree import _number, analysed_frame
+from dicom_io.report_tree import analysed_frame
 from dicom_io.results import build_results
 from model.domain import Category, ClinicalInput, MatchClass, Mode, Reason, Scored, Sex
 
@@ -265,12 +266,12 @@ def test_trap_h2_every_container_is_separate() -> None:
 @pytest.mark.parametrize("bad", [True, np.bool_(1), float("nan"), float("inf")])
 def test_trap_h4_only_finite_numbers_become_num(bad: float) -> None:
     with pytest.raises(ValueError, match="not a finite number"):
-        _number(codes.P_IMAGE, bad, codes.PERCENT)
+        numeric(codes.P_IMAGE, bad, codes.PERCENT)
 
 
 @pytest.mark.parametrize("good", [np.float32(0.5), np.int64(3), 2])
 def test_trap_h4_numpy_numbers_are_written(good: float) -> None:
-    assert _number(codes.P_IMAGE, good, codes.PERCENT).value == float(good)
+    assert numeric(codes.P_IMAGE, good, codes.PERCENT).value == float(good)
 
 
 def test_trap_h9_region_outside_the_image_is_clipped() -> None:

@@ -16,8 +16,10 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from support.report_cases import MODEL, SIMULATED_MODEL, SOURCE_UID, context, header, radiograph, scored
 
+from dicom_io import codes
+from dicom_io.content_items import named, walk
 from dicom_io.results import BuiltObject, Installation, ReportInvalid, build_results
-from model.domain import Category, Mode, Scored
+from model.domain import Category, MatchClass, Mode, Quality, Reason, Scored
 
 REAL = sorted(Path("/work/shared/data/dicom").glob("*.dcm"))
 
@@ -134,28 +136,77 @@ def test_naive_time_is_refused() -> None:
         context(at=dt.datetime(2026, 4, 4))  # noqa: DTZ001 - that is the point
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    threshold=st.floats(0.02, 0.98),
-    shift=st.sampled_from([-0.3, -1e-9, 0.0, 1e-9, 0.3]),
-    category=st.sampled_from(Category),
-    mode=st.sampled_from(Mode),
+PROBABILITIES = st.one_of(
+    st.floats(0.0, 1.0), st.floats(0.0, 1.0, width=32).map(np.float32), st.sampled_from([0, 1, np.float64(0.5)])
 )
-def test_any_result_gives_a_sound_report_or_is_refused(
-    threshold: float, shift: float, category: Category, mode: Mode
+
+
+@st.composite
+def results(draw: st.DrawFn) -> Scored:
+    """Any result the domain allows: its own category, values on and just beside each threshold, numpy numbers."""
+    low, high = sorted(draw(st.tuples(st.floats(0.02, 0.98), st.floats(0.02, 0.98))))
+    near = st.builds(lambda at, by: min(max(at + by, 0.0), 1.0), st.sampled_from([low, high]), st.sampled_from(BESIDE))
+    decisive = draw(st.one_of(PROBABILITIES, near))
+    zone = draw(st.booleans())
+    t_low = low if zone else 1.0
+    category = Category.ABOVE if decisive >= high else Category.BETWEEN if decisive >= t_low else Category.BELOW
+    mode = draw(st.sampled_from(Mode))
+    numbers = {"p_image": decisive}
+    if mode is Mode.IMAGE_AND_CLINICAL:
+        numbers = {"p_fused": decisive, "p_image": draw(PROBABILITIES), "p_clinical": draw(PROBABILITIES)}
+    changes = {"quality": draw(st.sampled_from(Quality)), "reasons": tuple(draw(st.sets(st.sampled_from(Reason))))}
+    match = draw(st.sampled_from([m for m in MatchClass if m.joins or mode is Mode.IMAGE_ONLY]))
+    region = draw(st.tuples(*[st.integers(-50, 900)] * 4))
+    return scored(category, mode, t_low=t_low, t_high=high, match=match, analysed_region=region, **numbers, **changes)
+
+
+BESIDE = (-1e-9, 0.0, 1e-9)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(result=results(), regions=st.booleans())
+def test_any_result_that_the_domain_allows_gives_a_valid_sr_whose_values_read_back_equal(
+    result: Scored,
+    regions: bool,  # noqa: FBT001 - hypothesis gives it by name
 ) -> None:
-    probability = min(max(threshold + shift, 0.0), 1.0)
-    numbers = {"p_fused" if mode is Mode.IMAGE_AND_CLINICAL else "p_image": probability}
-    result = scored(category, mode, t_high=threshold, t_low=1.0, **numbers)
-    sound = (category is Category.ABOVE) == (probability >= threshold) and category is not Category.BETWEEN
-    if sound:
-        assert build(result, with_page=False)
-    else:
-        with pytest.raises(ReportInvalid):
-            build(result, with_page=False)
+    try:
+        (sr,) = build(result, with_page=False, attention_regions=regions)
+    except ReportInvalid:  # only where no printable number of decimals tells the value from its threshold
+        distances = [abs(result.probability - limit) for limit in (result.t_high, result.t_low)]
+        assert 0 < min(distance for distance in distances if distance) < 1e-13
+        return
+    document = dcmread(BytesIO(sr.part10))
+    items = list(walk(document))
+    for name, value in (
+        (codes.P_FUSED, result.p_fused),
+        (codes.P_IMAGE, result.p_image),
+        (codes.P_CLINICAL, result.p_clinical),
+        (codes.THRESHOLD, result.t_high),
+    ):
+        found = [float(i.MeasuredValueSequence[0].NumericValue) for i in named(items, name)]
+        assert found == ([] if value is None else [pytest.approx(100 * float(value), abs=0.051)])
+    parameters = dict(i.TextValue.split("=", 1) for i in named(items, codes.ALGORITHM_PARAMETERS))
+    assert float(parameters["threshold"]) == result.t_high
+    finding = [i.ConceptCodeSequence[0].CodeValue for i in named(items, codes.FINDING)]
+    assert (codes.OSTEOPOROSIS.value in finding) == (result.probability >= result.t_high)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), True])
+@pytest.mark.parametrize("number", ["p_image", "p_fused"])
+def test_a_truth_value_is_no_probability(number: str) -> None:
+    with pytest.raises(ReportInvalid):
+        build(scored(**{number: True}), with_page=False)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(result=results(), category=st.sampled_from(Category))
+def test_a_category_that_is_not_the_numbers_own_is_refused(result: Scored, category: Category) -> None:
+    if category is result.category:
+        return
+    with pytest.raises(ReportInvalid):
+        build(dataclasses.replace(result, category=category), with_page=False)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, np.bool_(1)])
 def test_clinical_value_that_is_no_number_is_refused(value: float) -> None:
     inputs = (dataclasses.replace(scored().inputs[2], value=value),)
     with pytest.raises(ReportInvalid):

@@ -13,7 +13,7 @@ from support.report_cases import SIMULATED_MODEL, context, header, radiograph, s
 from dicom_io.reference_header import reference_header
 from dicom_io.report_check import ReportInvalid, check_report
 from dicom_io.results import build_results
-from dicom_io.versions import EarlierDocument, amends
+from dicom_io.versions import Amends, EarlierDocument, amends
 from model.domain import Mode
 
 FIRST_AT = dt.datetime(2026, 4, 4, 8, 20, 31, tzinfo=dt.UTC)
@@ -86,14 +86,16 @@ def test_the_same_inputs_and_predecessors_give_the_same_uids_others_do_not(first
 def test_the_walker_refuses_a_document_that_does_not_name_its_predecessor(first):
     taken = amends(2, earlier(first))
     sr = build_results(header(), radiograph(), scored(), context(at=LATER, amends=taken, with_page=False))[-1]
-    reference = reference_header(header()).dataset
-    check_report(sr.part10, None, header=reference, result=scored(), amends=taken)
+    reference = reference_header(header())
+
+    def check(taken: Amends) -> None:
+        check_report(sr.part10, {}, reference=reference, result=scored(), context=context(amends=taken))
+
+    check(taken)
     with pytest.raises(ReportInvalid, match="I7 predecessor documents"):
-        check_report(
-            sr.part10, None, header=reference, result=scored(), amends=dataclasses.replace(taken, predecessors=())
-        )
+        check(dataclasses.replace(taken, predecessors=()))
     with pytest.raises(ReportInvalid, match="I7 Instance Number"):
-        check_report(sr.part10, None, header=reference, result=scored(), amends=dataclasses.replace(taken, version=3))
+        check(dataclasses.replace(taken, version=3))
 
 
 def test_a_simulated_model_does_not_write_into_a_series_that_does_not_say_so(first):

@@ -1,14 +1,22 @@
 import itertools
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.phrases import phrases
 from support.report_cases import INPUTS, MODEL, SIMULATED_MODEL, scored
 
 from dicom_io import wording
+from dicom_io.outcomes import NotAnalysed, Statement, Withdrawn
+from dicom_io.words import Language
 from model.domain import Category, ClinicalInput, MatchClass, Mode, Quality, Reason, Scored
 
+STATEMENTS = (
+    NotAnalysed(reasons=tuple(Reason), model=MODEL),
+    Withdrawn(reason="Clinical data of another person had been joined", model=SIMULATED_MODEL),
+)
 OUTCOMES = [
     scored(category, mode, model=model, quality=quality, match=match)
     for category, mode, model, quality, match in itertools.product(
@@ -17,25 +25,98 @@ OUTCOMES = [
 ]
 
 
-def sentences(result: Scored) -> list[str]:
+def sentences(result: Scored, language: Language) -> list[str]:
     simulated = result.model.simulated_training
     return [
-        wording.headline(result),
-        wording.advice(result),
-        wording.comment(result),
-        wording.inputs_used(result),
-        wording.missing_because(result),
-        wording.match(result.match),
-        wording.intended_use(simulated=simulated),
-        wording.series_description(page=True, simulated=simulated),
-        wording.series_description(page=False, simulated=simulated),
-        *map(wording.reason, Reason),
+        wording.headline(result, language=language),
+        wording.advice(result, language=language),
+        wording.comment(result, language=language),
+        wording.inputs_used(result, language=language),
+        wording.missing_because(result, language=language),
+        wording.match(result.match, language=language),
+        wording.intended_use(simulated=simulated, language=language),
+        wording.series_description(page=True, simulated=simulated, language=language),
+        wording.series_description(page=False, simulated=simulated, language=language),
+        *(wording.reason(code, language=language) for code in Reason),
     ]
 
 
-def test_no_outcome_says_what_is_forbidden() -> None:
-    said = {text for result in OUTCOMES for text in sentences(result)}
+@pytest.mark.parametrize("language", Language)
+def test_no_outcome_says_what_is_forbidden(language: Language) -> None:
+    said = {text for result in OUTCOMES for text in sentences(result, language)}
+    said |= {wording.statement_comment(one, language=language) for one in STATEMENTS}
     assert [text for text in said if wording.forbidden(text)] == []
+
+
+def test_no_phrase_of_the_table_says_what_is_forbidden() -> None:
+    said = [text for phrase in phrases() for text in (phrase.en, phrase.de)]
+    assert len(said) > 150
+    assert [text for text in said if wording.forbidden(text)] == []
+
+
+def test_every_phrase_is_complete_in_every_language() -> None:
+    for phrase in phrases():
+        assert phrase.en.strip()
+        assert phrase.de.strip()
+        assert set(re.findall(r"{(\w+)}", phrase.en)) == set(re.findall(r"{(\w+)}", phrase.de))
+
+
+@pytest.mark.parametrize("language", Language)
+def test_the_table_covers_every_reason_match_and_category(language: Language) -> None:
+    assert all(wording.reason(code, language=language).endswith(".") for code in Reason)
+    assert all(wording.match(one, language=language) for one in MatchClass)
+    assert len({wording.headline(one, language=language) for one in (*map(scored, Category), *STATEMENTS)}) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Unauffälliger Befund",
+        "unauffällig",
+        "Normale Knochendichte",
+        "Patient gesund",
+        "Screening negativ",
+        "Osteoporose ausgeschlossen",
+        "schließt eine Osteoporose aus",
+        "Ausschluss einer Osteoporose",
+        "kein Hinweis auf Osteoporose",
+        "keine Osteoporose",
+        "ohne Befund",
+        "kein pathologischer Befund",
+        "T-Wert -2,7",
+        "hat eine Osteoporose",
+        "regelrechte Darstellung",
+    ],
+)
+def test_forbidden_phrases_are_found_in_german(text: str) -> None:
+    assert wording.forbidden(text)
+
+
+def test_cautious_german_phrases_are_allowed() -> None:
+    said = "Schwelle nicht erreicht; schließt eine niedrige Knochendichte nicht aus. Es wurde kein Wert ausgegeben."
+    assert not wording.forbidden(said)
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("said", STATEMENTS)
+def test_statement_says_why_what_follows_and_the_disclaimer(said: Statement, language: Language) -> None:
+    text = wording.statement_comment(said, language=language)
+    assert text.startswith(wording.headline(said, language=language))
+    assert text.endswith(wording.disclaimer(language))
+    assert wording.advice(said, language=language) in text
+    assert (wording.simulated_training(language) in text) == said.model.simulated_training
+
+
+@pytest.mark.parametrize(("language", "version"), list(itertools.product(Language, (1, 2, 10))))
+def test_series_descriptions_fit(language: Language, version: int) -> None:
+    for simulated in (True, False):
+        assert len(wording.page_description(version, simulated=simulated, language=language)) <= 64
+        assert len(wording.series_description(page=False, simulated=simulated, language=language)) <= 64
+
+
+def test_figures_follow_the_language() -> None:
+    text = wording.comment(scored(), language=Language.GERMAN)
+    assert "SCHWELLE ERREICHT (Wahrscheinlichkeit 73,4 %, Schwelle 32,0 %, unbestimmt ab 25,0 %)" in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,36 @@
+"""The packaged fonts: what they draw, and which face a Han character gets."""
+
+import pytest
+from pydicom.valuerep import PersonName
+
+from dicom_io.typeface import BOLD, REGULAR, can_draw, drawable, face_of, length
+
+
+@pytest.mark.parametrize(
+    "text", ["Müller", "Иванова", "Παππά", "Nguyễn", "王小东", "山田太郎", "やまだ", "홍길동", "ŁÓDŹ 10 %"]
+)
+def test_names_of_many_scripts_are_drawn(text: str) -> None:
+    assert can_draw(text)
+    assert drawable(text) == text
+
+
+@pytest.mark.parametrize("text", ["ܐܒܓ", "\U0001f9b4"])
+def test_what_no_font_has_is_told(text: str) -> None:
+    assert not can_draw(text)
+    assert set(drawable(text)) == {"?"}
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("Yamada^Tarou=山田^太郎=やまだ^たろう", 0), ("Hong^Gildong=洪^吉洞=홍^길동", 1), ("Wang^Xiaodong=王^小东", 2)],
+)
+def test_han_characters_take_the_face_of_their_country(name: str, number: int) -> None:
+    """One code point, three customary shapes: the groups beside it tell which."""
+    ideographic = str(PersonName(name).ideographic).replace("^", " ")
+    face = face_of(ideographic, BOLD, among=name)
+    assert (face.path.name, face.number) == ("NotoSansCJK-Regular.ttc", number)
+
+
+def test_weights_differ() -> None:
+    regular, bold = face_of("Text", REGULAR), face_of("Text", BOLD)
+    assert length("FLAGGED", regular, 40) < length("FLAGGED", bold, 40)
