@@ -17,7 +17,11 @@ from typing import Any, Final, Protocol, TypeVar
 EVER_DAYS: Final = 43_830.0
 """Look-back of "ever before": 120 years."""
 DAY_ALLOWED = frozenset({"weight", "height"})
-"""Variables whose date-only value may serve an image of the same day: body size does not follow from the image."""
+"""Variables whose date-only value may serve an image of the same day: body size does not follow from the image.
+
+Fixed and no setting: the end in use is stored with each row, and rows of two policies in one table could not be told
+apart by whoever reads an old report. Another policy is another release, with a migration of the column.
+"""
 
 _LONGEST_DAY = dt.timedelta(hours=25)
 _SHORTEST_DAY = dt.timedelta(hours=23)

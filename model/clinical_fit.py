@@ -71,8 +71,11 @@ def fit_clinical(path: Path) -> ClinicalModel:
     return fit_table(read_table(path))
 
 
-def fit_table(table: DxaTable) -> ClinicalModel:
-    """Fit age, sex and weight with splines and sex interactions by L2 logistic regression."""
+def fit_table(table: DxaTable, provenance: str = "") -> ClinicalModel:
+    """Fit age, sex and weight with splines and sex interactions by L2 logistic regression.
+
+    `provenance` names the people where they are not those of the published table.
+    """
     age, weight, label = table.age_years, table.weight_kg, table.label
     age_knots, weight_knots = _knots(age), _knots(weight)
     columns = np.array(
@@ -89,7 +92,8 @@ def fit_table(table: DxaTable) -> ClinicalModel:
         weight_knots=weight_knots,
         age_range=(float(age.min()), float(age.max())),
         weight_range=(float(weight.min()), float(weight.max())),
-        provenance=_PROVENANCE.format(
+        provenance=provenance
+        or _PROVENANCE.format(
             n=len(age), low=age.min(), high=age.max(), women=int(table.female.sum()), share=label.mean()
         ),
     )

@@ -320,6 +320,10 @@ class Scored:
     """Attention over the analysed square, rows of equal length, sum 1. A region of attention, never a cause."""
     analysed_region: tuple[int, int, int, int] = (0, 0, 0, 0)
     """(top, left, bottom, right) in pixels of the source image, half-open: the field of view that was analysed."""
+    prevalence: float | None = None
+    """Share of positives at the site to which probabilities and thresholds are shifted; None: as calibrated."""
+    engine: str = ""
+    """What ran the image network: engine, version, precision, device; empty in results of older releases."""
 
     def __post_init__(self) -> None:
         """Refuse a number that is not a probability, or a mode that contradicts the numbers."""
@@ -351,6 +355,8 @@ class ImageScore:
     age_years: float | None
     """As the image's header states it."""
     sex: Sex
+    engine: str = ""
+    """What ran the image network: engine, version, precision, device; empty in scores of older releases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Calibration, probability fusion and the decision (model.md 8 and 9). Serving form: numbers in, numbers out.
 
-p = sigmoid(a * l_img + b * l_clin + c) with a, b >= 0 on calibrated logits. The image-only mode has its own
-coefficients and operating points: the fused ones without their clinical part would shift every probability.
-No fitting here.
+The default is the logit stack p = sigmoid(a * l_img + b * l_clin + c) with a, b >= 0 on calibrated logits; a bundle
+may name the linear pool p = w * p_img + (1 - w) * p_clin instead. The image-only mode has its own coefficients and
+operating points: the fused ones without their clinical part would shift every probability. No fitting here.
 """
 
 from __future__ import annotations
@@ -54,10 +54,15 @@ class Fusion:
     image_only_intercept: float
     fused_points: OperatingPoints
     image_points: OperatingPoints
+    linear_weight: float | None = None
+    """w of the linear pool; None: the logit stack fuses."""
 
     def __post_init__(self) -> None:
         """Refuse a fusion that is not finite or not monotone in both inputs."""
         values = {n: v for n, v in asdict(self).items() if isinstance(v, float)}
+        if self.linear_weight is not None and not 0.0 <= self.linear_weight <= 1.0:
+            msg = f"the weight of a linear pool fusion lies between 0 and 1, got {self.linear_weight}"
+            raise ValueError(msg)
         if not all(map(math.isfinite, values.values())) or self.temperature <= 0:
             msg = f"fusion needs finite numbers and a positive temperature, got {values}"
             raise ValueError(msg)
@@ -74,7 +79,10 @@ class Fusion:
         return sigmoid(self._clinical(p_clinical))
 
     def fused(self, image_logit: float, p_clinical: float) -> float:
-        """Probability of the stack, from the raw image logit and the clinical model's own probability."""
+        """Probability of both, from the raw image logit and the clinical model's own probability."""
+        if self.linear_weight is not None:
+            own, other = self.image_only(image_logit), self.clinical_only(p_clinical)
+            return other + self.linear_weight * (own - other)
         z = self.image_weight * self._image(image_logit) + self.clinical_weight * self._clinical(p_clinical)
         return sigmoid(z + self.intercept)
 
@@ -85,14 +93,14 @@ class Fusion:
 
     def describe(self) -> str:
         """Rule and weights in words, for `ModelFacts.fusion`."""
-        return (
-            f"logit stack a={self.image_weight:.3f} b={self.clinical_weight:.3f} c={self.intercept:.3f}; "
-            f"image only a={self.image_only_weight:.3f} c={self.image_only_intercept:.3f}"
-        )
+        both = f"logit stack a={self.image_weight:.3f} b={self.clinical_weight:.3f} c={self.intercept:.3f}"
+        if self.linear_weight is not None:
+            both = f"linear pool w={self.linear_weight:.2f}"
+        return f"{both}; image only a={self.image_only_weight:.3f} c={self.image_only_intercept:.3f}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able form."""
-        return asdict(self)
+        """Plain JSON-able form. A stack is written without the pool's weight, so that its id is what it always was."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -112,6 +120,18 @@ class Fusion:
 
     def _clinical(self, p_clinical: float) -> float:
         return self.platt_slope * logit(p_clinical) + self.platt_intercept
+
+
+def shift(p: float, *, fitted: float, site: float) -> float:
+    """`p` at another prevalence: logit p + logit `site` - logit `fitted` (all strictly between 0 and 1 but `p`).
+
+    Label shift is assumed: the ill and the others look at the site as they did in the calibration data, only their
+    shares differ. Strictly increasing, 0 and 1 stay; a probability and its thresholds are shifted together or not at
+    all, and the decision is taken before.
+    """
+    if p <= 0.0 or p >= 1.0:
+        return p
+    return sigmoid(math.log(p) - math.log1p(-p) + logit(site) - logit(fitted))
 
 
 def decide(probability: float, points: OperatingPoints) -> Category:

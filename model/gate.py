@@ -1,10 +1,10 @@
 """Is this an upright frontal chest film like those the model knows? Pixels decide, not the header (model.md 10).
 
-Two tests on frozen ImageNet features, both must agree: a softmax regression over eight ways a film can lie, and the
-cosine distance to the fifth nearest of a bank of embeddings, as a ratio to the films' own leave-patient-out 99 %
-quantile. Neither alone is enough: half of the inverted films pass the distance, and another body part may pass the
-regression. Nothing is corrected: a wrong header is rarely wrong once. Not allowed here: torch, the image model's
-weights (retraining it must not move the gate), and pixels in the bank.
+Two tests on frozen ImageNet features, both must agree: a softmax regression over the ways a film can lie and what else
+may come instead of one, and the cosine distance to the fifth nearest of a bank of embeddings, as a ratio to the films'
+own leave-patient-out 99 % quantile. Neither alone is enough: half of the inverted films pass the distance, and another
+body part may pass the regression. Nothing is corrected: a wrong header is rarely wrong once. Not allowed here: torch,
+the image model's weights (retraining it must not move the gate), and pixels in the bank.
 """
 
 from __future__ import annotations
@@ -48,17 +48,22 @@ class Pose(enum.StrEnum):
     """Flipped top to bottom: 180 degrees and mirrored."""
     PARTIAL = "partial"
     """A crop that shows less than two thirds of the chest's height or width."""
+    LATERAL = "lateral"
+    """A chest from the side; learned from phantoms alone."""
+    OTHER = "other"
+    """No chest at all; learned from phantoms of other body parts and empty exposures alone."""
 
 
 POSES: tuple[Pose, ...] = tuple(Pose)
-_REASON_ROWS: tuple[tuple[Reason, tuple[int, ...]], ...] = tuple(
-    (reason, tuple(POSES.index(pose) for pose in poses))
-    for reason, poses in (
-        (Reason.INVERTED, (Pose.INVERTED,)),
-        (Reason.ROTATED_90, (Pose.ROTATED_90, Pose.ROTATED_270)),
-        (Reason.UPSIDE_DOWN, (Pose.ROTATED_180, Pose.UPSIDE_DOWN)),
-        (Reason.PARTIAL_CHEST, (Pose.PARTIAL,)),
-    )
+FRONTAL_POSES: tuple[Pose, ...] = POSES[: POSES.index(Pose.LATERAL)]
+"""What a frontal film itself can be made into; a gate fitted without the other pictures knows these only."""
+_REASONS: tuple[tuple[Reason, tuple[Pose, ...]], ...] = (
+    (Reason.INVERTED, (Pose.INVERTED,)),
+    (Reason.ROTATED_90, (Pose.ROTATED_90, Pose.ROTATED_270)),
+    (Reason.UPSIDE_DOWN, (Pose.ROTATED_180, Pose.UPSIDE_DOWN)),
+    (Reason.PARTIAL_CHEST, (Pose.PARTIAL,)),
+    (Reason.VIEW_LATERAL, (Pose.LATERAL,)),
+    (Reason.NOT_CHEST, (Pose.OTHER,)),
 )
 
 
@@ -87,9 +92,9 @@ class GateModel:
     """The fitted gate. Arrays are read-only."""
 
     weights: Floats = field(repr=False)
-    """(8, 3 * channels) on pooled features, scaling folded in."""
+    """(poses, 3 * channels) on pooled features, scaling folded in; the poses are all of them or the frontal ones."""
     bias: Floats = field(repr=False)
-    """(8,)."""
+    """(poses,)."""
     bank: npt.NDArray[np.float16] = field(repr=False)
     """(n, channels) unit embeddings of accepted images, never pixels."""
     distance_limit: float
@@ -100,7 +105,8 @@ class GateModel:
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together."""
         rows, columns = self.weights.shape
-        fits = rows == len(POSES) == len(self.bias) and columns == 3 * self.bank.shape[1]
+        known = rows in {len(FRONTAL_POSES), len(POSES)}
+        fits = known and rows == len(self.bias) and columns == 3 * self.bank.shape[1]
         if not fits or len(self.bank) < NEIGHBOUR or self.distance_limit <= 0:
             msg = (
                 f"gate arrays do not fit: weights {self.weights.shape}, bias {self.bias.shape}, bank {self.bank.shape}"
@@ -186,8 +192,9 @@ def _reasons(probabilities: npt.NDArray[np.float64], agreement: float, ratio: fl
     far = (Reason.OUT_OF_DIST,) if ratio > 1.0 else ()
     if agreement >= ACCEPT_AT:
         return far
-    seen, _ = max(_REASON_ROWS, key=lambda item: probabilities[list(item[1])].sum())
-    return (seen, *far)
+    by_pose = dict(zip(POSES, probabilities, strict=False))
+    seen, _ = max(_REASONS, key=lambda item: sum(by_pose.get(pose, 0.0) for pose in item[1]))
+    return (seen,) if seen is Reason.NOT_CHEST else (seen, *far)
 
 
 def _softmax(z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,22 +1,37 @@
 """Fits the gate on real films and phantoms, and measures it on folds that share no patient (model.md section 10).
 
-The seven transforms are made on the fly from every picture. The films are the NIH Clinical Center's ChestX-ray14 (Wang
-et al., CVPR 2017); only embeddings leave this module. A bank for a production bundle is fitted with no phantoms.
+The seven transforms are made on the fly from every picture; laterals and other body parts, of which no real ones can
+be had in number, come as phantoms (`gate_phantoms`) and never enter the bank. The films are the NIH Clinical Center's
+ChestX-ray14 (Wang et al., CVPR 2017); only embeddings leave this module. A bank for a production bundle is fitted with
+no phantoms.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from model.gate import ACCEPT_AT, NEIGHBOUR, POSES, FeatureMap, Floats, GateModel, Pose, embedding, gate_input, pooled
+from model.gate import (
+    ACCEPT_AT,
+    FRONTAL_POSES,
+    NEIGHBOUR,
+    POSES,
+    FeatureMap,
+    Floats,
+    GateModel,
+    Pose,
+    embedding,
+    gate_input,
+    pooled,
+)
 from model.logistic import fit_multinomial
 
 ADULT_YEARS = 18.0
@@ -28,6 +43,7 @@ FALSE_MIRROR_WARNINGS = 0.007
 _CROP_SHARE = (0.35, 0.60)
 """Side of a partial chest as a share of the whole film's."""
 _LEAST_SD = 1e-6
+_NONE: Mapping[Pose, Sequence[Floats]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +65,26 @@ class GateEvaluation:
     """Share of upright films that get it."""
     phantoms_accepted: float
     """Share of upright phantoms; NaN without phantoms."""
+    unfit: int = 0
+    """Pictures that are no frontal chest, laterals and others together."""
+    laterals_refused: float = float("nan")
+    """Share of lateral phantoms; NaN without them."""
+    others_refused: float = float("nan")
+    """Share of phantoms that are no chest; NaN without them."""
     accepted_by_pose: dict[str, float]
     """Share of films accepted, by true pose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sample:
-    """Pooled features (n, poses, columns), and who each picture is of."""
+    """Pooled features (n, frontal poses, columns), who each picture is of, and what else may come (m, columns)."""
 
     features: Floats
     groups: npt.NDArray[np.int64]
     is_film: npt.NDArray[np.bool_]
+    unfit: Floats
+    unfit_poses: npt.NDArray[np.int64]
+    """(m,) index of LATERAL or OTHER."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +93,8 @@ class _HeldOut:
 
     probabilities: npt.NDArray[np.float64]
     ratios: npt.NDArray[np.float64]
+    unfit_accepted: npt.NDArray[np.bool_]
+    """(m,)."""
 
     @property
     def agreement(self) -> npt.NDArray[np.float64]:
@@ -85,18 +112,24 @@ def fit_gate(
     phantoms: Sequence[Floats],
     feature_map: FeatureMap,
     *,
+    unfit: Mapping[Pose, Sequence[Floats]] = _NONE,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[GateModel, GateEvaluation]:
     """Fit on the adults of `films` (a folder with manifest.csv) and on `phantoms`, (rows, columns) float32 bone bright.
 
+    `unfit` holds pictures for LATERAL and for OTHER, or nothing; without them the gate knows frontal poses only.
     `progress` hears (pictures done, pictures in all). Takes some .4 s a picture on one thread, then about a minute.
 
     Raises:
         OSError: the manifest or a film cannot be read.
+        ValueError: `unfit` has laterals but no others, or the reverse, or pictures of a frontal pose.
 
     """
-    sample = _sample(films, phantoms, feature_map, np.random.default_rng(seed), progress)
+    if set(unfit) not in ({Pose.LATERAL, Pose.OTHER}, set()):
+        msg = f"the gate learns {Pose.LATERAL} and {Pose.OTHER} together or neither, not {sorted(unfit)}"
+        raise ValueError(msg)
+    sample = _sample(films, phantoms, unfit, _Reader(feature_map=feature_map, seed=seed, progress=progress))
     held_out = _held_out(sample, seed)
     upright_films = held_out.mirrored_share[sample.is_film, POSES.index(Pose.UPRIGHT)]
     mirrored_at = float(np.quantile(upright_films, 1 - FALSE_MIRROR_WARNINGS))
@@ -119,27 +152,45 @@ def poses_of(pixels: Floats, rng: np.random.Generator) -> dict[Pose, Floats]:
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """How pictures become features, and who hears of it."""
+
+    feature_map: FeatureMap
+    seed: int
+    progress: Callable[[int, int], None]
+
+    def features(self, pixels: Floats) -> Floats:
+        return pooled(self.feature_map(gate_input(np.ascontiguousarray(pixels))))
+
+
 def _sample(
-    films: Path,
-    phantoms: Sequence[Floats],
-    feature_map: FeatureMap,
-    rng: np.random.Generator,
-    progress: Callable[[int, int], None],
+    films: Path, phantoms: Sequence[Floats], unfit: Mapping[Pose, Sequence[Floats]], reader: _Reader
 ) -> _Sample:
     with (films / "manifest.csv").open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if float(row["age"]) >= ADULT_YEARS]
-    total = len(rows) + len(phantoms)
+    strangers = [(POSES.index(pose), pixels) for pose, pictures in unfit.items() for pixels in pictures]
+    upright, total, rng = (
+        len(rows) + len(phantoms),
+        len(rows) + len(phantoms) + len(strangers),
+        np.random.default_rng(reader.seed),
+    )
     features = []
     for pixels in _pictures(films, rows, phantoms):
         poses = poses_of(pixels, rng)
-        features.append([pooled(feature_map(gate_input(np.ascontiguousarray(poses[pose])))) for pose in POSES])
-        progress(len(features), total)
+        features.append([reader.features(poses[pose]) for pose in FRONTAL_POSES])
+        reader.progress(len(features), total)
+    strange = []
+    for _, pixels in strangers:
+        strange.append(reader.features(pixels))
+        reader.progress(upright + len(strange), total)
     _, patients = np.unique([row["patient"] for row in rows], return_inverse=True)
-    own = np.arange(len(phantoms)) + patients.max() + 1
     return _Sample(
         features=np.asarray(features, np.float32),
-        groups=np.concatenate([patients, own]),
-        is_film=np.arange(total) < len(rows),
+        groups=np.concatenate([patients, np.arange(len(phantoms)) + patients.max() + 1]),
+        is_film=np.arange(upright) < len(rows),
+        unfit=np.asarray(strange, np.float32).reshape(len(strange), np.asarray(features).shape[-1]),
+        unfit_poses=np.array([index for index, _ in strangers], np.int64),
     )
 
 
@@ -157,17 +208,24 @@ def _held_out(sample: _Sample, seed: int) -> _HeldOut:
     """Every picture judged by a gate that never saw its patient."""
     _, group = np.unique(sample.groups, return_inverse=True)
     fold = (np.random.default_rng(seed).permutation(group.max() + 1) % FOLDS)[group]
-    count = len(fold)
-    probabilities, ratios = np.zeros((count, len(POSES), len(POSES))), np.zeros((count, len(POSES)))
+    unfit_fold = np.arange(len(sample.unfit)) // 2 % FOLDS  # a person's two sides stay together
+    poses = len(POSES) if len(sample.unfit) else len(FRONTAL_POSES)
+    shape = (len(fold), len(FRONTAL_POSES))
+    probabilities, ratios = np.zeros((*shape, poses)), np.zeros(shape)
+    unfit_accepted = np.zeros(len(unfit_fold), np.bool_)
     for index in range(FOLDS):
-        train, test = fold != index, fold == index
-        weights, bias = _regression(sample.features[train])
+        train, test, others = fold != index, fold == index, unfit_fold == index
+        weights, bias = _regression(sample, train, ~others)
         probabilities[test] = softmax(sample.features[test] @ weights.T + bias, axis=-1)
         bank = _embeddings(sample.features[train, 0])
         limit = _limit(bank, sample.groups[train], sample.is_film[train])
-        for pose in range(len(POSES)):
+        for pose in range(len(FRONTAL_POSES)):
             ratios[test, pose] = _fifth_nearest(_embeddings(sample.features[test, pose]), bank) / limit
-    return _HeldOut(probabilities=probabilities, ratios=ratios)
+        if others.any():
+            upright = softmax(sample.unfit[others] @ weights.T + bias, axis=-1)[:, :2].sum(axis=-1)
+            near = _fifth_nearest(_embeddings(sample.unfit[others]), bank) <= limit
+            unfit_accepted[others] = near & (upright >= ACCEPT_AT)
+    return _HeldOut(probabilities=probabilities, ratios=ratios, unfit_accepted=unfit_accepted)
 
 
 def _evaluate(sample: _Sample, held_out: _HeldOut, mirrored_at: float) -> GateEvaluation:
@@ -175,7 +233,10 @@ def _evaluate(sample: _Sample, held_out: _HeldOut, mirrored_at: float) -> GateEv
     by_pose = held_out.agreement >= ACCEPT_AT
     accepted = by_pose & (held_out.ratios <= 1.0)
     warned = accepted & (held_out.mirrored_share > mirrored_at)
-    rates = {pose.value: float(accepted[films, row].mean()) for row, pose in enumerate(POSES)}
+    rates = {pose.value: float(accepted[films, row].mean()) for row, pose in enumerate(FRONTAL_POSES)}
+    refused = {
+        pose: ~held_out.unfit_accepted[sample.unfit_poses == POSES.index(pose)] for pose in (Pose.LATERAL, Pose.OTHER)
+    }
     return GateEvaluation(
         films=int(films.sum()),
         patients=len(np.unique(sample.groups[films])),
@@ -185,13 +246,20 @@ def _evaluate(sample: _Sample, held_out: _HeldOut, mirrored_at: float) -> GateEv
         transforms_refused=float(1 - accepted[films, 2:].mean()),
         mirrored_found=float(warned[films, 1].mean()),
         mirrored_false=float(warned[films, 0].mean()),
-        phantoms_accepted=float(accepted[~films, 0].mean()) if (~films).any() else float("nan"),
+        phantoms_accepted=_share(accepted[~films, 0]),
+        unfit=len(sample.unfit),
+        laterals_refused=_share(refused[Pose.LATERAL]),
+        others_refused=_share(refused[Pose.OTHER]),
         accepted_by_pose=rates,
     )
 
 
+def _share(hits: npt.NDArray[np.bool_]) -> float:
+    return float(hits.mean()) if hits.size else float("nan")
+
+
 def _fit(sample: _Sample, mirrored_at: float) -> GateModel:
-    weights, bias = _regression(sample.features)
+    weights, bias = _regression(sample, np.ones(len(sample.groups), np.bool_), np.ones(len(sample.unfit), np.bool_))
     bank = _embeddings(sample.features[:, 0])
     return GateModel(
         weights=weights,
@@ -202,12 +270,14 @@ def _fit(sample: _Sample, mirrored_at: float) -> GateModel:
     )
 
 
-def _regression(features: Floats) -> tuple[Floats, Floats]:
-    """Weights and bias on raw features of (n, poses, columns), the z-scoring folded in."""
-    columns = features.reshape(-1, features.shape[-1]).astype(np.float64)
+def _regression(sample: _Sample, train: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Weights and bias on raw features of the chosen pictures, the z-scoring folded in."""
+    known = sample.features[train]
+    columns = np.concatenate([known.reshape(-1, known.shape[-1]), sample.unfit[others]]).astype(np.float64)
     means, sds = columns.mean(axis=0), np.maximum(columns.std(axis=0), _LEAST_SD)
-    truth = np.tile(np.arange(len(POSES)), len(features))
-    weights, bias = fit_multinomial((columns - means) / sds, truth, len(POSES), penalty_c=PENALTY_C)
+    truth = np.concatenate([np.tile(np.arange(len(FRONTAL_POSES)), len(known)), sample.unfit_poses[others]])
+    poses = len(POSES) if len(sample.unfit) else len(FRONTAL_POSES)
+    weights, bias = fit_multinomial((columns - means) / sds, truth, poses, penalty_c=PENALTY_C)
     return (weights / sds).astype(np.float32), (bias - (weights / sds) @ means).astype(np.float32)
 
 

@@ -19,36 +19,44 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BANDS: Final = 8
-"""Channels of each level: (cA, cV, cH, cD) of the image, then of its gradient magnitude."""
 STATISTICS: Final = 4
 """Numbers per level and channel in `global_vector`."""
 
 _EPSILON: Final = 1e-8
+_SPLINE_NORM: Final = (1.50, 1.12, 1.03, 1.01)
+"""Mallat and Zhong's factors that make the response to a step equal at all scales; from memory."""
 
 
 class WaveletStem(Protocol):
     """Turns (B, 1, S, S) standardised images into one map per level, finest first."""
 
     levels: int
+    bands: int
+    """Channels of each level."""
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """Maps (B, 8, S / 2^j, S / 2^j) for j = 1..levels."""
+        """Maps (B, bands, S / 2^j, S / 2^j) for j = 1..levels, or all (B, bands, S, S) where nothing is decimated."""
         ...
 
 
 class GradDWT:
-    """DWT of [image, gradient magnitude], `levels` times, with the low pass scaled to unit DC gain between levels."""
+    """DWT of [image, gradient magnitude], `levels` times, with the low pass scaled to unit DC gain between levels.
 
-    def __init__(self, wavelet: str = "db2", levels: int = 4) -> None:
+    Bands are (cA, cV, cH, cD) of the image, then of its gradient magnitude. `gradient=False` leaves the latter out:
+    the plain DWT that the ablation compares with.
+    """
+
+    def __init__(self, wavelet: str = "db2", levels: int = 4, *, gradient: bool = True) -> None:
         bank = pywt.Wavelet(wavelet)
         self.levels = levels
+        self.bands = 8 if gradient else 4
+        self._gradient = gradient
         self._low = tuple(float(tap) for tap in reversed(bank.dec_lo))
         self._high = tuple(float(tap) for tap in reversed(bank.dec_hi))
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Maps of every level. Raises ValueError where a side is odd: PyWavelets has one coefficient more there."""
-        current = torch.cat([images, gradient_magnitude(images)], dim=1)
+        current = torch.cat([images, gradient_magnitude(images)], dim=1) if self._gradient else images
         maps = []
         for _ in range(self.levels):
             bands = self.transform(current)
@@ -81,6 +89,46 @@ class GradDWT:
         return low, high
 
 
+class MallatZhong:
+    """Undecimated quadratic-spline transform: the gradient of the image at dyadic scales (Mallat & Zhong, 1992).
+
+    Bands are (modulus, along x, along y). Nothing is decimated, so a shift of the film moves the maps and hardly
+    changes their energies (model.md section 4); that is why its statistics also serve the watch on drift.
+    """
+
+    bands = 3
+
+    def __init__(self, levels: int = 4) -> None:
+        self.levels = levels
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) for every level."""
+        smooth, maps = images, []
+        for level in range(self.levels):
+            # The filters are half a step off centre; alternating sides keeps the maps aligned with the film.
+            step = 2**level if level % 2 == 0 else -(2**level)
+            across, down = (
+                self._difference(smooth, dim, step) / _SPLINE_NORM[min(level, len(_SPLINE_NORM) - 1)]
+                for dim in (-1, -2)
+            )
+            modulus = torch.sqrt(across.square() + down.square() + _EPSILON)
+            maps.append(torch.cat([modulus, across, down], dim=1))
+            smooth = self._smoothed(self._smoothed(smooth, -1, step), -2, step)
+        return maps
+
+    @staticmethod
+    def _difference(images: Tensor, dim: int, step: int) -> Tensor:
+        """2 (f(n + |step|) - f(n)), or the same one step back."""
+        beside = _shifted(images, dim, step)
+        return 2 * (beside - images) if step > 0 else 2 * (images - beside)
+
+    @staticmethod
+    def _smoothed(images: Tensor, dim: int, step: int) -> Tensor:
+        """[1, 3, 3, 1] / 8 at distances of `step`."""
+        outer = _shifted(images, dim, -step) + _shifted(images, dim, 2 * step)
+        return (outer + 3 * (images + _shifted(images, dim, step))) / 8
+
+
 def gradient_magnitude(images: Tensor) -> Tensor:
     """Scharr gradient magnitude of (B, 1, H, W), replicate padding; differentiable at zero."""
     padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
@@ -107,6 +155,13 @@ def _statistics(level: Tensor) -> Tensor:
     return torch.cat([mean, *logs], dim=1)
 
 
+def _shifted(images: Tensor, dim: int, offset: int) -> Tensor:
+    """f(n + offset) along `dim`, the border repeated."""
+    length = images.shape[dim]
+    index = (torch.arange(length, device=images.device) + offset).clamp(0, length - 1)
+    return images.index_select(dim, index)
+
+
 def _phase(images: Tensor, dim: int, start: int, count: int) -> Tensor:
     stop = start + 2 * count - 1
     return images[..., start:stop:2] if dim == -1 else images[..., start:stop:2, :]
@@ -114,5 +169,12 @@ def _phase(images: Tensor, dim: int, start: int, count: int) -> Tensor:
 
 STEMS: Final[Mapping[str, Callable[[], WaveletStem]]] = MappingProxyType(
     {f"grad-dwt:{name}": functools.partial(GradDWT, name) for name in ("db2", "haar", "sym4", "bior2.2")}
+    | {"dwt:db2": functools.partial(GradDWT, "db2", gradient=False), "mallat-zhong": MallatZhong}
 )
 """Stems by the name the manifest carries."""
+NO_STEM: Final = "none"
+"""In place of a stem's name: a network without wavelets."""
+READINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {"none": NO_STEM, "dwt": "dwt:db2", "r1": "grad-dwt:db2", "r2": "mallat-zhong"}
+)
+"""Stems by the short names of model.md section 4, in the order of the ablation table."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.gradwave import BANDS, STATISTICS, STEMS, global_vector
+from model.gradwave import NO_STEM, STATISTICS, STEMS, WaveletStem, global_vector
 from model.trunks import TRUNKS
 
 DEFAULT_STEM: Final = "grad-dwt:db2"
@@ -43,9 +43,9 @@ class NetworkOutput(NamedTuple):
 class WaveletEncoder(nn.Sequential):
     """Bands of one level to `channels` maps of the same size."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, bands: int, channels: int) -> None:
         super().__init__(
-            nn.Conv2d(BANDS, channels, 3, padding=1, bias=False),
+            nn.Conv2d(bands, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.GELU(),
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
@@ -56,24 +56,32 @@ class WaveletEncoder(nn.Sequential):
 
 
 class AttentionFusion(nn.Module):
-    """F' = F + gamma * gated z, z from trunk map F and encoded wavelets W; a channel gate, then a spatial gate."""
+    """F' = F + gamma * gated z, z from trunk map F and encoded wavelets W; a channel gate, then a spatial gate.
 
-    def __init__(self, channels: int, wavelets: int) -> None:
+    `gated=False` leaves both gates open (the ablation's network without attention); `wavelets=0` mixes F alone.
+    """
+
+    def __init__(self, channels: int, wavelets: int, *, gated: bool = True) -> None:
         super().__init__()
-        hidden = max(8, channels // 16)
         self.mix = nn.Sequential(nn.Conv2d(channels + wavelets, channels, 1, bias=False), nn.BatchNorm2d(channels))
-        self.gate = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
-        self.where = nn.Conv2d(2, 1, 7, padding=3)
+        self._gated = gated
+        if gated:
+            hidden = max(8, channels // 16)
+            self.gate = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+            self.where = nn.Conv2d(2, 1, 7, padding=3)
         self.gamma = nn.Parameter(torch.zeros(()))
 
-    def forward(self, trunk: Tensor, wavelets: Tensor) -> Tensor:
+    def forward(self, trunk: Tensor, wavelets: Tensor | None) -> Tensor:
         """Same shape as `trunk`."""
-        z = self.mix(torch.cat([trunk, wavelets], dim=1))
+        z: Tensor = self.mix(trunk if wavelets is None else torch.cat([trunk, wavelets], dim=1))
+        fused: Tensor = trunk + self.gamma * (self._through_gates(z) if self._gated else z)
+        return fused
+
+    def _through_gates(self, z: Tensor) -> Tensor:
         channel = torch.sigmoid(self.gate(z.mean((2, 3))) + self.gate(z.amax((2, 3))))
         z = z * channel[:, :, None, None]
         spatial = torch.sigmoid(self.where(torch.cat([z.mean(1, keepdim=True), z.amax(1, keepdim=True)], dim=1)))
-        fused: Tensor = trunk + self.gamma * z * spatial
-        return fused
+        return z * spatial
 
 
 class AttentionPooling(nn.Module):
@@ -81,13 +89,27 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.width = 2 * channels
         self.score = nn.Sequential(nn.Conv2d(channels, _ATTENTION, 1), nn.Tanh(), nn.Conv2d(_ATTENTION, 1, 1))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 2 x channels) and (B, h, w)."""
+        """(B, `width`) and (B, h, w)."""
         weights = functional.softmax(self.score(maps).flatten(1), dim=1)
         pooled = torch.einsum("bcn,bn->bc", maps.flatten(2), weights)
         return torch.cat([maps.mean((2, 3)), pooled], dim=1), weights.reshape(-1, *maps.shape[-2:])
+
+
+class MeanPooling(nn.Module):
+    """Mean of H, with equal attention everywhere: the network without attention."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.width = channels
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, `width`) and (B, h, w)."""
+        batch, _, rows, columns = maps.shape
+        return maps.mean((2, 3)), maps.new_full((batch, rows, columns), 1 / (rows * columns))
 
 
 class OrderedCuts(nn.Module):
@@ -105,25 +127,35 @@ class OrderedCuts(nn.Module):
 
 
 class ImageNetwork(nn.Module):
-    """Images and masks of side S (a multiple of 32) to `NetworkOutput`."""
+    """Images and masks of side S (a multiple of 32) to `NetworkOutput`.
+
+    Without a stem and without attention it is the plain trunk with three heads, the row that the ablation holds the
+    full network against.
+    """
 
     lowest_t: Tensor
 
-    def __init__(self, stem: str = DEFAULT_STEM, trunk: str = DEFAULT_TRUNK) -> None:
+    def __init__(self, stem: str = DEFAULT_STEM, trunk: str = DEFAULT_TRUNK, *, attention: bool = True) -> None:
         super().__init__()
         self.trunk = TRUNKS[trunk]()
-        self.wavelets = STEMS[stem]()
-        self.encode = nn.ModuleList([WaveletEncoder(channels) for channels in _ENCODED])
+        self.wavelets: WaveletStem | None = None if stem == NO_STEM else STEMS[stem]()
+        widths = _ENCODED if self.wavelets else (0, 0)
+        bands = self.wavelets.bands if self.wavelets else 0
+        self.encode = nn.ModuleList([WaveletEncoder(bands, width) for width in widths if width])
         self.fuse = nn.ModuleList(
-            [AttentionFusion(own, extra) for own, extra in zip(self.trunk.tap_channels, _ENCODED, strict=True)]
+            [
+                AttentionFusion(own, extra, gated=attention)
+                for own, extra in zip(self.trunk.tap_channels, widths, strict=True)
+                if attention or extra
+            ]
         )
-        self.pool = AttentionPooling(self.trunk.channels)
-        self.describe = nn.Sequential(
-            nn.Linear(BANDS * STATISTICS * self.wavelets.levels, _WAVELET_VECTOR),
-            nn.LayerNorm(_WAVELET_VECTOR),
-            nn.GELU(),
-        )
-        features = 2 * self.trunk.channels + _WAVELET_VECTOR
+        self.pool = AttentionPooling(self.trunk.channels) if attention else MeanPooling(self.trunk.channels)
+        features = self.pool.width
+        if self.wavelets:
+            numbers = bands * STATISTICS * self.wavelets.levels
+            layers = (nn.Linear(numbers, _WAVELET_VECTOR), nn.LayerNorm(_WAVELET_VECTOR), nn.GELU())
+            self.describe = nn.Sequential(*layers)
+            features += _WAVELET_VECTOR
         self.dropout = nn.Dropout(0.3)
         self.classify = nn.Linear(features, 1)
         self.order = OrderedCuts(features)
@@ -132,10 +164,11 @@ class ImageNetwork(nn.Module):
 
     def forward(self, images: Tensor, masks: Tensor) -> NetworkOutput:
         """`images` (B, 1, S, S) in [0, 1], zero outside `masks` (B, 1, S, S) of 0 and 1, same dtype."""
-        maps = self.wavelets(standardise(images, masks))
-        hidden = self.fused_features(images, maps)
-        pooled, attention = self.pool(hidden)
-        features = self.dropout(torch.cat([pooled, self.describe(global_vector(maps))], dim=1))
+        maps = self.wavelets(standardise(images, masks)) if self.wavelets else []
+        features, attention = self.pool(self.fused_features(images, maps))
+        if maps:
+            features = torch.cat([features, self.describe(global_vector(maps))], dim=1)
+        features = self.dropout(features)
         return NetworkOutput(
             logit=self.classify(features)[:, 0],
             ordinal=self.order(features),
@@ -145,15 +178,26 @@ class ImageNetwork(nn.Module):
 
     def fused_features(self, images: Tensor, wavelet_maps: list[Tensor]) -> Tensor:
         """(B, channels, S/32, S/32); equal to the trunk's own features while both gammas are 0."""
-        levels = self.trunk.tap_levels
-        encoded = [encoder(wavelet_maps[level]) for encoder, level in zip(self.encode, levels, strict=True)]
-        first = self.fuse[0](self.trunk.part(0, images), encoded[0])
-        second = self.fuse[1](self.trunk.part(1, first), encoded[1])
-        return self.trunk.part(2, second)
+        maps = images
+        for index in range(len(self.trunk.tap_channels)):
+            maps = self.trunk.part(index, maps)
+            if self.fuse:
+                maps = self.fuse[index](maps, self._encoded(index, wavelet_maps, maps.shape[-1]))
+        return self.trunk.part(2, maps)
 
     def gammas(self) -> tuple[float, ...]:
-        """How far each fusion has moved from leaving the trunk alone."""
+        """How far each fusion has moved from leaving the trunk alone; empty where nothing is fused."""
         return tuple(module.get_parameter("gamma").item() for module in self.fuse)
+
+    def _encoded(self, index: int, wavelet_maps: list[Tensor], side: int) -> Tensor | None:
+        """Wavelet maps of the tap's level, encoded; an undecimated level as mean magnitudes of the tap's cells."""
+        if not wavelet_maps:
+            return None
+        level = wavelet_maps[self.trunk.tap_levels[index]]
+        if level.shape[-1] != side:
+            level = functional.adaptive_avg_pool2d(level.abs(), side)
+        encoded: Tensor = self.encode[index](level)
+        return encoded
 
 
 def standardise(images: Tensor, masks: Tensor) -> Tensor:

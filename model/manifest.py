@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -30,7 +30,7 @@ class FileFacts(_Part):
 
 
 class Serving(_Part):
-    """Which part of the prepared square the network sees, chosen on the calibration split."""
+    """Which part of the prepared square the network sees, chosen on out-of-fold predictions."""
 
     crop: Annotated[int, Field(ge=32, multiple_of=32)]
     """Side of the central crop, px; equal to the prepared side for all of it."""
@@ -49,8 +49,10 @@ class ImageSpec(_Part):
     """Of the trunk, applied inside it."""
     tap_strides: tuple[int, ...]
     wavelet: str
-    """Name of the wavelet stem."""
+    """Name of the wavelet stem, or "none"."""
     wavelet_levels: int
+    attention: bool
+    """Gated fusion and attention pooling; without it the heat map is even."""
     resizer: str
     """Must equal `model.preprocess.RESIZER` of the code that serves."""
     minimum_short_side: int
@@ -63,6 +65,9 @@ class Calibration(_Part):
     id: str
     """Of the numbers in `fusion.json`; a bundle whose two files disagree is refused."""
     patients: int
+    """Films with an out-of-fold prediction."""
+    folds: int
+    """Every prediction comes from a network that never saw the patient's fold."""
     prevalence: Share
     """Share of positives in the calibration data (the training scale)."""
     target_sensitivity: Share
@@ -126,6 +131,20 @@ class GoldenCase(_Part):
     gate_accepts: bool
 
 
+class GoldenRecord(_Part):
+    """Expected result of one stored picture together with one clinical record: fusion and decision."""
+
+    file: str
+    """Of one of the golden cases."""
+    age_years: float
+    sex: Literal["F", "M"]
+    weight_kg: float | None
+    """None: not known, and the result rests on the image alone."""
+    probability: Share
+    """Fused where a weight is known, of the image otherwise."""
+    category: Literal["ABOVE", "BETWEEN", "BELOW"]
+
+
 class Golden(_Part):
     """The golden set, checked at every start through the runtime that serves."""
 
@@ -133,6 +152,31 @@ class Golden(_Part):
     """For torch float32 on any machine."""
     ratio_tolerance: Annotated[float, Field(gt=0)]
     cases: Annotated[tuple[GoldenCase, ...], Field(min_length=1)]
+    probability_tolerance: Annotated[float, Field(gt=0)] = 1e-3
+    records: tuple[GoldenRecord, ...] = ()
+
+
+class EngineParity(_Part):
+    """Another engine than the reference, measured against it on films that the network never saw."""
+
+    engine: str
+    version: str
+    precision: str
+    films: Annotated[int, Field(ge=1)]
+    largest_logit_difference: Annotated[float, Field(ge=0)]
+    category_changes: Annotated[int, Field(ge=0)]
+    logit_tolerance: Annotated[float, Field(gt=0)]
+    """What the golden set allows this engine."""
+
+
+class ReducedDecode(_Part):
+    """Whether wavelet-compressed films may be decoded at a lower resolution for this network."""
+
+    discarded_levels: Annotated[int, Field(ge=1)]
+    films: Annotated[int, Field(ge=1)]
+    largest_logit_difference: Annotated[float, Field(ge=0)]
+    category_changes: Annotated[int, Field(ge=0)]
+    admitted: bool
 
 
 class Training(_Part):
@@ -148,12 +192,16 @@ class Training(_Part):
     epochs: int
     gamma: tuple[float, ...]
     """Weights of the two attention fusions after training; 0 would mean the wavelet branch never took part."""
+    held_out_from: str
+    """First day of the temporal hold-out, YYYY-MM-DD; virtual patients come in the order of their number."""
+    cpu_seconds: dict[str, float] = Field(default_factory=dict)
+    """CPU seconds of one thread by step, as far as the steps were not taken over from an earlier run."""
 
 
 class Manifest(_Part):
     """The whole manifest."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     bundle_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{3,62}$")]
     name: str
     version: str
@@ -166,6 +214,9 @@ class Manifest(_Part):
     training: Training
     metrics: tuple[Metric, ...]
     golden: Golden
+    engines: tuple[EngineParity, ...] = ()
+    """Engines that were measured with this bundle; others are measured by the node that wants them."""
+    reduced_decode: ReducedDecode | None = None
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Manifest:

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.area import shrink
+
 RESIZER: Final = "opencv INTER_AREA float32, letter-box, clip 0.5-99.5 %; rev 1"
 """Names everything below that a trained network depends on. Any change of result needs another revision."""
 
@@ -57,7 +59,7 @@ def prepare(pixels: Floats, side: int) -> Prepared:
     top, left, bottom, right = region = field_of_view(pixels)
     scale = side / max(bottom - top, right - left)
     rows, columns = max(1, round((bottom - top) * scale)), max(1, round((right - left) * scale))
-    small = _resize(pixels[top:bottom, left:right], rows, columns)
+    small = _resize(pixels, region, rows, columns)
     first_row, first_column = (side - rows) // 2, (side - columns) // 2
     window = np.s_[first_row : first_row + rows, first_column : first_column + columns]
     image, mask = np.zeros((side, side), np.float32), np.zeros((side, side), np.bool_)
@@ -91,9 +93,13 @@ def _trim(lines: Floats, limit: float) -> tuple[int, int]:
     return first, last
 
 
-def _resize(pixels: Floats, rows: int, columns: int) -> Floats:
+def _resize(pixels: Floats, region: tuple[int, int, int, int], rows: int, columns: int) -> Floats:
+    """INTER_AREA of the region: where both axes shrink by `shrink`, which gives the same to rounding in less time."""
+    top, left, bottom, right = region
+    if rows <= bottom - top and columns <= right - left:
+        return shrink(pixels, region, rows, columns)
     cv2.setNumThreads(1)
-    small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(pixels[top:bottom, left:right], (columns, rows), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32).reshape(rows, columns)
 
 

@@ -1,21 +1,22 @@
-"""What runs the image network: one interface, and torch float32 eager, batch 1, one thread as the reference.
+"""What runs the image network: one interface for every engine (performance.md D7).
 
-Batch 1 because eager's last bits change with the batch; one thread because spinning OpenMP threads cost several times
-more on a shared host (performance.md D6, D7). Another engine is admitted only by parity on the bundle's golden set.
-Not allowed here: a decision, a calibrated probability.
+Batch 1 because an engine's last bits change with the batch, and no engine gains by it; one thread because spinning
+OpenMP threads cost several times more on a shared host (D6). torch float32 (`runtime_torch`) is the reference; another
+engine is admitted by `engines`, once it has proved itself against it. Not allowed here: torch or any other engine, a
+decision, a calibrated probability.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from model.image_net import ImageNetwork, NetworkOutput
+from model.gate import FeatureMap
 from model.manifest import Serving
 from model.preprocess import Prepared
 
@@ -47,6 +48,11 @@ class RuntimeFacts:
     version: str
     precision: str
     threads: int
+    device: str = "cpu"
+
+    def __str__(self) -> str:
+        """One line: `openvino 2026.4.1 float32 cpu`."""
+        return f"{self.engine} {self.version} {self.precision} {self.device}"
 
 
 class ImageRuntime(Protocol):
@@ -61,44 +67,66 @@ class ImageRuntime(Protocol):
         ...
 
 
-class TorchRuntime:
-    """The reference runtime: torch float32, eager, batch 1, one thread."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Both networks of a bundle, ready to run."""
 
-    def __init__(self, network: ImageNetwork, serving: Serving) -> None:
-        torch.set_num_threads(1)
-        self._network = network.float().eval()
+    runtime: ImageRuntime
+    features: FeatureMap
+    """The gate's own trunk."""
+
+
+class NetworkNumbers(NamedTuple):
+    """What any engine gives for one image: float32 arrays without a batch axis."""
+
+    logit: npt.NDArray[np.float32]
+    """()"""
+    ordinal: npt.NDArray[np.float32]
+    """(2,)"""
+    t_score: npt.NDArray[np.float32]
+    """()"""
+    attention: npt.NDArray[np.float32]
+    """(S/32, S/32), sum 1."""
+
+
+Forward = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], NetworkNumbers]
+"""Image and mask, (S, S) float32 each, contiguous and the callee's own, through the image network."""
+
+
+class NetworkRuntime:
+    """What all engines do alike around one forward pass: the crop, the mirror image, the attention's grid."""
+
+    def __init__(self, forward: Forward, serving: Serving, facts: RuntimeFacts) -> None:
+        self._forward = forward
         self._serving = serving
+        self._facts = facts
 
     def infer(self, prepared: Prepared) -> RawOutputs:
         """Outputs for one prepared image; the mean of the image and its mirror image where the bundle says so."""
         shown = serve(prepared, self._serving)
-        outputs = [self._forward(shown.image, shown.mask)]
+        seen = self._pass(shown.image, shown.mask)
         if self._serving.mirror:
-            outputs.append(self._forward(shown.image[:, ::-1], shown.mask[:, ::-1]))
-        seen = outputs[0] if len(outputs) == 1 else _with_mirror(*outputs)
+            seen = _with_mirror(seen, self._pass(shown.image[:, ::-1], shown.mask[:, ::-1]))
         return RawOutputs(
-            logit=float(seen.logit[0]),
-            ordinal=(float(seen.ordinal[0, 0]), float(seen.ordinal[0, 1])),
-            t_score=float(seen.t_score[0]),
-            attention=_attention_over(shown, seen.attention[0].numpy()),
+            logit=float(seen.logit),
+            ordinal=(float(seen.ordinal[0]), float(seen.ordinal[1])),
+            t_score=float(seen.t_score),
+            attention=_attention_over(shown, seen.attention),
             region=shown.region,
         )
 
     def facts(self) -> RuntimeFacts:
         """Engine, version, precision and threads."""
-        return RuntimeFacts(engine="torch", version=str(torch.__version__), precision="float32", threads=1)
+        return self._facts
 
-    def _forward(self, image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> NetworkOutput:
-        tensors = [torch.from_numpy(np.array(a, np.float32))[None, None] for a in (image, mask)]
-        with torch.inference_mode():
-            output: NetworkOutput = self._network(*tensors)
-        return output
+    def _pass(self, image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> NetworkNumbers:
+        return self._forward(np.array(image, np.float32, order="C"), np.array(mask, np.float32, order="C"))
 
 
-def _with_mirror(plain: NetworkOutput, mirrored: NetworkOutput) -> NetworkOutput:
+def _with_mirror(plain: NetworkNumbers, mirrored: NetworkNumbers) -> NetworkNumbers:
     """Mean of the image's outputs and its mirror image's, the latter's attention flipped back."""
-    back = mirrored._replace(attention=mirrored.attention.flip(-1))
-    return NetworkOutput(*((a + b) / 2 for a, b in zip(plain, back, strict=True)))
+    back = mirrored._replace(attention=mirrored.attention[:, ::-1])
+    return NetworkNumbers(*((a + b) / np.float32(2) for a, b in zip(plain, back, strict=True)))
 
 
 def serve(prepared: Prepared, serving: Serving) -> Prepared:

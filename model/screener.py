@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.bundle import Bundle, golden_check, load_bundle
+from model.bundle import Bundle
 from model.clinical import REQUIRED
 from model.domain import (
     ClinicalInput,
@@ -30,7 +30,8 @@ from model.domain import (
     Sex,
     View,
 )
-from model.fusion import decide
+from model.engines import Engines
+from model.fusion import decide, shift
 from model.preprocess import prepare
 from model.quality import check_pixels
 from model.risk_tools import comparators
@@ -64,6 +65,10 @@ class Screener:
     bundle: Bundle
     minimum_age: float = MINIMUM_AGE_YEARS
     """Years; never below the bundle's own limit."""
+    prevalence: float | None = None
+    """Share of positives at the site: results are shown on that scale, and decided as always on the calibration's."""
+    refused: str = ""
+    """Why another engine than the wanted one runs the networks; empty where it is the wanted one."""
 
     @property
     def facts(self) -> ModelFacts:
@@ -111,6 +116,7 @@ class Screener:
             limitations=(*verdict.limitations, *_stated_limitations(radiograph)),
             age_years=radiograph.age_years,
             sex=radiograph.sex,
+            engine=str(self.bundle.runtime.facts()),
         )
 
     def combine(self, image: ImageScore, record: ClinicalRecord) -> ScreeningResult:
@@ -162,11 +168,12 @@ class Screener:
         return Scored(
             category=decide(p_image if p_fused is None else p_fused, points),
             mode=Mode.IMAGE_AND_CLINICAL if fused else Mode.IMAGE_ONLY,
-            p_image=p_image,
-            p_clinical=p_clinical,
-            p_fused=p_fused,
-            t_low=points.t_low,
-            t_high=points.t_high,
+            p_image=self._shown(p_image),
+            p_clinical=None if p_clinical is None else self._shown(p_clinical),
+            p_fused=None if p_fused is None else self._shown(p_fused),
+            t_low=self._shown(points.t_low),
+            t_high=self._shown(points.t_high),
+            prevalence=self.prevalence,
             model=self.bundle.facts,
             match=record.match,
             inputs=_inputs(person),
@@ -175,19 +182,32 @@ class Screener:
             reasons=reasons,
             attention=image.attention,
             analysed_region=image.region,
+            engine=image.engine,
         )
 
+    def _shown(self, p: float) -> float:
+        """A probability or threshold at the site's prevalence; both move together, so no order changes."""
+        fitted = self.bundle.manifest.calibration.prevalence
+        return p if self.prevalence is None else shift(p, fitted=fitted, site=self.prevalence)
 
-def load_screener(folder: Path | None, *, minimum_age: float = MINIMUM_AGE_YEARS) -> Screener:
+
+def load_screener(
+    folder: Path | None,
+    *,
+    minimum_age: float = MINIMUM_AGE_YEARS,
+    prevalence: float | None = None,
+    engines: Engines | None = None,
+) -> Screener:
     """Load and verify a bundle (None: the demo bundle that ships with Osteon) and run its golden set.
+
+    `engines` chooses what runs the networks; None is the reference, torch on the CPU.
 
     Raises:
         BundleError: the bundle is damaged, unknown, or does not reproduce its golden results here.
 
     """
-    bundle = load_bundle(DEMO_BUNDLE if folder is None else folder)
-    golden_check(bundle)
-    return Screener(bundle, minimum_age)
+    opened = (engines or Engines(runtime="torch")).open(DEMO_BUNDLE if folder is None else folder)
+    return Screener(opened.bundle, minimum_age, prevalence, opened.refused)
 
 
 def _person(age_years: float | None, sex: Sex, record: ClinicalRecord) -> _Person:

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.domain import Sex
+from model.evaluation.calibration import calibration_in_the_large, calibration_slope, recalibration
 from model.evaluation.cohort import NORMAL_T, OSTEOPOROSIS_T, Cohort, Floats
-from model.evaluation.decision import decision_curve, likelihoods, predictive_values, three_way
+from model.evaluation.decision import decision_curve, likelihoods, predictive_intervals, three_way
 from model.evaluation.literature import ZHAO_2026_XRAY, place
 from model.evaluation.metrics import (
     Z95,
+    Confusion,
     Interval,
     auc,
     brier,
     calibration_error,
-    calibration_line,
     confusion,
     paired_auc_test,
 )
@@ -30,7 +32,13 @@ from model.fusion import OperatingPoints
 PREVALENCES = (0.039, 0.10, 0.126, 0.25, 0.58)
 """Of a health check, two screening settings, these virtual patients, and Tang et al.'s test data."""
 MODES = ("image", "fused")
+"""What a node answers with; clinical data alone are measured beside them and never answered with."""
+MEASURED = (*MODES, "clinical")
 _RESAMPLES = 500
+_PAIRS = (
+    ("fused", "image"), ("wide", "image"), ("clinical", "image"),
+    ("ceiling", "image"), ("ceiling", "fused"), ("ceiling", "wide"),
+)  # fmt: skip
 
 Labels = npt.NDArray[np.int64]
 
@@ -47,9 +55,8 @@ def appraise(cohort: Cohort, points: dict[str, OperatingPoints], *, seed: int = 
         ValueError: a class is missing.
 
     """
-    scores = {name: cohort.column(f"p_{name}") for name in (*MODES, "clinical", "wide")} | {
-        "ceiling": cohort.column("ceiling")
-    }
+    scores = {name: cohort.column(f"p_{name}") for name in (*MEASURED, "wide")} | {"ceiling": cohort.column("ceiling")}
+    scores |= {"age alone": cohort.column("age_years"), "sex alone": _female(cohort)}  # shortcuts to beat
     scores = {name: values for name, values in scores.items() if np.isfinite(values).any()}
     return {
         "population": cohort.population,
@@ -57,18 +64,22 @@ def appraise(cohort: Cohort, points: dict[str, OperatingPoints], *, seed: int = 
         "flow": _flow(cohort),
         "auc": {name: _auc_row(cohort, values) for name, values in scores.items()},
         "differences": _differences(cohort, scores),
-        "spectra": {name: _spectra(cohort, scores[name]) for name in MODES if name in scores},
+        "spectra": {name: _spectra(cohort, scores[name]) for name in MEASURED if name in scores},
         "operating_points": {
             mode: {label: _point(cohort, scores[mode], t) for label, t in _thresholds(points[mode]).items()}
             for mode in MODES
             if mode in scores
         },
         "zone": {mode: _zone(cohort, scores[mode], points[mode]) for mode in MODES if mode in scores},
-        "calibration": {mode: _calibration(cohort, scores[mode], seed) for mode in MODES if mode in scores},
-        "decision_curve": {mode: _curve(cohort, scores[mode]) for mode in MODES if mode in scores},
+        "calibration": {name: _calibration(cohort, scores[name], seed) for name in MEASURED if name in scores},
+        "decision_curve": {name: _curve(cohort, scores[name]) for name in MEASURED if name in scores},
         "subgroups": _subgroups(cohort, scores, points),
         "age_matched": _matched(cohort, scores, seed),
     }
+
+
+def _female(cohort: Cohort) -> Floats:
+    return np.array([float(p.sex is Sex.FEMALE) for p in cohort.patients])
 
 
 def _flow(cohort: Cohort) -> dict[str, Any]:
@@ -96,14 +107,14 @@ def _area(scores: Floats, truth: Labels) -> dict[str, Any] | None:
 
 
 def _differences(cohort: Cohort, scores: dict[str, Floats]) -> dict[str, Any]:
-    """Paired DeLong tests against the image alone, on the patients that have both."""
+    """Paired DeLong tests against the image alone and against the ceiling, on the patients that have both."""
     found = {}
-    for name in ("fused", "wide", "ceiling", "clinical"):
-        if name in scores:
-            known = np.isfinite(scores[name])
-            test = paired_auc_test(scores[name][known], scores["image"][known], cohort.truth[known])
+    for first, second in _PAIRS:
+        if first in scores and second in scores:
+            known = np.isfinite(scores[first]) & np.isfinite(scores[second])
+            test = paired_auc_test(scores[first][known], scores[second][known], cohort.truth[known])
             half = Z95 * test.se
-            found[f"{name} minus image"] = {
+            found[f"{first} minus {second}"] = {
                 "value": test.difference, "low": test.difference - half, "high": test.difference + half, "p": test.p,
             }  # fmt: skip
     return found
@@ -141,12 +152,17 @@ def _point(cohort: Cohort, scores: Floats, threshold: float) -> dict[str, Any]:
         "plr": asdict(ratios.positive),
         "nlr": asdict(ratios.negative),
         "dor": asdict(ratios.odds_ratio),
-        "at_prevalence": [asdict(predictive_values(sensitivity.value, specificity.value, p)) for p in PREVALENCES],
+        "at_prevalence": [_at_prevalence(table, p) for p in PREVALENCES],
         "literature": {
             "sensitivity": str(place(sensitivity.value, ZHAO_2026_XRAY.sensitivity, predicted[0])),
             "specificity": str(place(specificity.value, ZHAO_2026_XRAY.specificity, predicted[1])),
         },
     }
+
+
+def _at_prevalence(table: Confusion, prevalence: float) -> dict[str, Any]:
+    ppv, npv = predictive_intervals(table, prevalence)
+    return {"prevalence": prevalence, "ppv": asdict(ppv), "npv": asdict(npv)}
 
 
 def _zone(cohort: Cohort, scores: Floats, points: OperatingPoints) -> dict[str, Any]:
@@ -166,15 +182,16 @@ def _rates(sensitivity: Interval, specificity: Interval) -> dict[str, Any]:
 def _calibration(cohort: Cohort, scores: Floats, seed: int) -> dict[str, Any]:
     known = np.isfinite(scores)
     p, y = scores[known], cohort.truth[known]
-    line, share = calibration_line(p, y), float(y.mean())
+    line, share = recalibration(p, y), float(y.mean())
     loss = brier(p, y)
     bins = [part for part in np.array_split(np.argsort(p, kind="stable"), 10) if part.size]
     return {
         "ece": _ece(p, y, seed),
         "brier": loss,
         "brier_scaled": 1 - loss / (share * (1 - share)),
-        "slope": line.slope,
+        "slope": asdict(calibration_slope(p, y)),
         "intercept": line.intercept,
+        "in_the_large": asdict(calibration_in_the_large(p, y)),
         "mean_predicted": float(p.mean()),
         "observed": share,
         "bins": [{"predicted": float(p[b].mean()), "observed": float(y[b].mean()), "n": b.size} for b in bins],

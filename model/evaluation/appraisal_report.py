@@ -6,7 +6,8 @@ What was simulated says so in the first line. Words come before numbers where a 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SIMULATED = "MEASURED ON SIMULATED IMAGES - NOT FOR CLINICAL USE"
@@ -21,12 +22,13 @@ Table = tuple[str, list[str], list[list[str]]]
 """Heading, column titles, rows."""
 
 
-def markdown(figures: dict[str, Any]) -> str:
-    """The whole report as Markdown."""
+def markdown(figures: dict[str, Any], images: Mapping[str, str]) -> str:
+    """The whole report as Markdown; `images` names the file beside it that holds each plot, by caption."""
     lines = [f"# Evaluation of {figures['bundle']['name']}", ""]
     if figures["simulated"]:
         lines += [f"**{SIMULATED}**", ""]
     lines += [*_introduction(figures), ""]
+    lines += [f"![{caption}]({file})" for caption, file in images.items()] + [""]
     for heading, titles, rows in _tables(figures):
         lines += [f"## {heading}", "", _md_row(titles), _md_row(["---"] * len(titles)), *map(_md_row, rows), ""]
     lines += ["## Bars", "", *(f"- {line}" for line in _bars(figures)), ""]
@@ -89,6 +91,10 @@ def _tables(figures: dict[str, Any]) -> Iterable[Table]:
     yield _subgroup_table(figures)
     if "clinical_table" in figures:
         yield _clinical_table(figures["clinical_table"])
+    if "real_films" in figures:
+        yield _film_table(figures["real_films"])
+    if figures.get("real_objects"):
+        yield _object_table(figures["real_objects"])
 
 
 def _auc_table(figures: dict[str, Any]) -> Table:
@@ -157,7 +163,7 @@ def _prevalence_table(figures: dict[str, Any]) -> Table:
         for label, point in own.items():
             values = point["at_prevalence"]
             titles = ["mode and threshold", *(f"{v['prevalence']:.1%}" for v in values)]
-            rows.append([f"{mode}, {label}", *(f"{v['ppv']:.2f} / {v['npv']:.2f}" for v in values)])
+            rows += [[f"{mode}, {label}: {n.upper()}", *(_interval(v[n]) for v in values)] for n in ("ppv", "npv")]
     return "PPV / NPV at other prevalences", titles, rows
 
 
@@ -166,15 +172,15 @@ def _calibration_table(figures: dict[str, Any]) -> Table:
         [
             mode,
             _interval(own["ece"]),
-            f"{own['slope']:.2f}",
-            f"{own['intercept']:.2f}",
+            _interval(own["slope"]),
+            _signed(own["in_the_large"]),
             f"{own['brier']:.3f}",
             f"{own['brier_scaled']:.2f}",
             f"{own['mean_predicted']:.3f} / {own['observed']:.3f}",
         ]
         for mode, own in figures["calibration"].items()
     ]
-    return "Calibration", ["mode", "ECE", "slope", "intercept", "Brier", "scaled", "mean predicted / observed"], rows
+    return "Calibration", ["mode", "ECE", "slope", "in the large", "Brier", "scaled", "mean predicted / observed"], rows
 
 
 def _subgroup_table(figures: dict[str, Any]) -> Table:
@@ -218,11 +224,39 @@ def _clinical_table(figures: dict[str, Any]) -> Table:
     return heading, ["group", "n (positive)", "model", "OSTA", "difference", "p (DeLong, median)"], rows
 
 
-def _bars(figures: dict[str, Any]) -> list[str]:
-    return [
-        f"{'met' if bar['met'] else 'MISSED'}: {bar['name']} = {bar['value']:.4f} ({bar['demand']})"
-        for bar in figures["bars"]
+def _film_table(figures: dict[str, Any]) -> Table:
+    rows = [
+        ["upright films of adults accepted (in the gate's own bank)", figures["upright_accepted"], figures["adults"]],
+        ["their transforms refused", figures["transforms_refused"], figures["transforms"]],
+        ["scored although below 50 years", figures["young_scored"], figures["young"]],
+        ["scored although the age was withheld", figures["unknown_age_scored"], figures["unknown_age"]],
     ]
+    shown = [[name, str(count), str(of), ""] for name, count, of in rows]
+    for own in figures["relations"]:
+        name = f"image probability and age, Spearman, sex {own['sex']}"
+        shown.append([name, f"{own['spearman']:+.3f}", str(own["n"]), f"P = {own['p']:.2g}"])
+    heading = "Real chest films of no known bone density (NIH): what the gate did, and a sanity check"
+    return heading, ["", "count", "of", ""], shown
+
+
+def _object_table(figures: Sequence[dict[str, Any]]) -> Table:
+    rows = [
+        [own["name"], "chest" if own["chest"] else "other", "refused" if own["refused"] else "accepted",
+         "scored" if own["scored_as_it_is"] else "not scored", ", ".join(own["reasons"])]
+        for own in figures
+    ]  # fmt: skip
+    return "Real DICOM objects", ["object", "what", "with an age of 70", "as it is", "reasons"], rows
+
+
+def _bars(figures: dict[str, Any]) -> list[str]:
+    return [_bar_line(bar) for bar in figures["bars"]]
+
+
+def _bar_line(bar: dict[str, Any]) -> str:
+    value = "not measured" if math.isnan(bar["value"]) else f"{bar['value']:.4f}"
+    interval = "" if math.isnan(bar["low"]) else f" ({bar['low']:.4f} to {bar['high']:.4f})"
+    remark = f"; {bar['remark']}" if bar["remark"] else ""
+    return f"{'met' if bar['met'] else 'MISSED'}: {bar['name']} = {value}{interval} ({bar['demand']}){remark}"
 
 
 def _interval(own: dict[str, Any] | None) -> str:

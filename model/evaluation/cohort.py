@@ -42,6 +42,8 @@ class Patient:
     """Score of an observer who reads the simulated bone without error; NaN for real patients."""
     p_wide: float = math.nan
     """Of the 12-column clinical model of virtual patients; NaN for real patients."""
+    number: int = 0
+    """Which row of its source it is, for finding it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,21 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
     )
 
 
+def predictive_intervals(table: Confusion, prevalence: float) -> tuple[Interval, Interval]:
+    """PPV and NPV at `prevalence` (strictly between 0 and 1) with intervals on the logit scale.
+
+    Mercaldo, Lau & Zhou (Stat Med 2007;26:2170); the prevalence counts as known. One half is added to each cell if one
+    is empty.
+    """
+    cells = (table.tp, table.fp, table.fn, table.tn)
+    tp, fp, fn, tn = (c + 0.5 for c in cells) if 0 in cells else cells
+    odds = prevalence / (1 - prevalence)
+    sen, spc = tp / (tp + fn), tn / (tn + fp)
+    ppv = _from_odds(odds * sen / (1 - spc), fn / tp / (tp + fn) + tn / fp / (tn + fp))
+    npv = _from_odds(spc / (1 - sen) / odds, tp / fn / (tp + fn) + fp / tn / (tn + fp))
+    return ppv, npv
+
+
 def decision_curve(
     probabilities: npt.ArrayLike, labels: npt.ArrayLike, thresholds: Sequence[float] = CURVE
 ) -> tuple[NetBenefit, ...]:
@@ -117,6 +132,12 @@ def three_way(probabilities: npt.ArrayLike, labels: npt.ArrayLike, points: Opera
 def patients_needed(share: float, half_width: float) -> int:
     """Patients of one class for a proportion known to +- `half_width` (Wald): z^2 p (1 - p) / d^2, rounded up."""
     return math.ceil(Z95**2 * share * (1 - share) / half_width**2)
+
+
+def _from_odds(odds: float, variance: float) -> Interval:
+    factor = math.exp(Z95 * math.sqrt(variance))
+    value, low, high = (o / (1 + o) for o in (odds, odds / factor, odds * factor))
+    return Interval(value=value, low=low, high=high)
 
 
 def _ratio(numerator: float, denominator: float, variance: float) -> Interval:

@@ -37,6 +37,23 @@ class PublishedPool:
             _predicted(self.specificity, self.tau[1], self.studies, width),
         )
 
+    def within_prediction_region(self, sensitivity: float, specificity: float) -> bool:
+        """Whether a pair lies in the 95 % prediction ellipse of a new site, as `meta_analysis.Pooled` has it.
+
+        Derived: the correlation between the studies is not published and taken as 0, which makes the ellipse larger
+        where it is negative. A proportion of 0 or 1 lies outside.
+        """
+        if not (0 < sensitivity < 1 and 0 < specificity < 1):
+            return False
+        away = 0.0
+        for own, pooled, tau in (
+            (sensitivity, self.sensitivity, self.tau[0]),
+            (specificity, self.specificity, self.tau[1]),
+        ):
+            spread = tau * math.sqrt(1 + 1 / self.studies)
+            away += ((_logit(own) - _logit(pooled.value)) / spread) ** 2
+        return away <= 2 * float(stats.f.ppf(0.95, 2, self.studies - 2))
+
 
 ZHAO_2026_XRAY = PublishedPool(
     source="Zhao et al., J Med Internet Res 2026;28:e75965",
@@ -72,6 +89,10 @@ def place(value: float, pooled: Interval, predicted: Interval) -> Place:
 
 def _predicted(pooled: Interval, tau: float, studies: int, width: float) -> Interval:
     """The standard error of the mean is taken as tau / sqrt(k): the published intervals are rounded to two digits."""
-    centre = math.log(pooled.value / (1 - pooled.value))
+    centre = _logit(pooled.value)
     spread = width * math.hypot(tau, tau / math.sqrt(studies))
     return Interval(value=pooled.value, low=float(expit(centre - spread)), high=float(expit(centre + spread)))
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))

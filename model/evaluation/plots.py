@@ -1,4 +1,4 @@
-"""The three curves of an evaluation report as SVG text: ROC, calibration, decision curve. Needs the `train` extra.
+"""The figures of an evaluation report as SVG text: ROC, calibration, decision, attention. Needs the `train` extra.
 
 Line styles differ beside the colours, so that a print in black and white still tells the modes apart.
 """
@@ -20,6 +20,8 @@ _STYLES = {
     "ceiling": ("#2e7d32", "-."),
 }
 _SIZE = (4.2, 4.0)
+_FILM_SIDE = 256
+"""Longest side of a film in the report, px."""
 
 
 def roc(cohort: Cohort, points: dict[str, dict[str, Any]]) -> str:
@@ -68,6 +70,27 @@ def decision(figures: dict[str, Any]) -> str:
     axes.plot(x, [p["treat_all"] for p in everybody], color="#888888", linewidth=0.9, label="examine everybody")
     axes.axhline(0, color="#bbbbbb", linewidth=0.8)
     axes.legend(loc="upper right", frameon=False)
+    return _svg(figure)
+
+
+def attention(
+    pixels: npt.NDArray[np.float32],
+    grid: tuple[tuple[float, ...], ...],
+    region: tuple[int, int, int, int],
+) -> str:
+    """A film (rows, columns), bone bright, with contours of the model's attention over the analysed region."""
+    figure, axes = _axes("", "")
+    axes.set_axis_off()
+    step = max(1, max(pixels.shape) // _FILM_SIDE)
+    rows, columns = pixels.shape
+    axes.imshow(pixels[::step, ::step], cmap="gray", extent=(0, columns, rows, 0), interpolation="bilinear")
+    weights, (top, left, bottom, right) = np.array(grid), region
+    if min(weights.shape, default=0) > 1:
+        y = top + (np.arange(weights.shape[0]) + 0.5) * (bottom - top) / weights.shape[0]
+        x = left + (np.arange(weights.shape[1]) + 0.5) * (right - left) / weights.shape[1]
+        levels = sorted({float(np.quantile(weights, q)) for q in (0.8, 0.95)})
+        if weights.min() < levels[0] and levels[-1] < weights.max():
+            axes.contour(x, y, weights, levels=levels, colors="#e07b39", linewidths=1.0)
     return _svg(figure)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from model.phantom.air import airway_depth, gas_depth
 from model.phantom.body import draw_body
 from model.phantom.bone import BoneMaps, BoneState
+from model.phantom.devices import device_depth
 from model.phantom.grid import FloatArray, Grid, Map, positive, resample
 from model.phantom.lungs import lung_depth, vessel_depth
 from model.phantom.scenario import Acquisition
@@ -24,7 +25,10 @@ from model.phantom.thorax import Canvas, draw_thorax
 
 _PARENCHYMA = 0.27
 """Soft tissue in a centimetre of aerated lung, in cm."""
-_PARENCHYMA_SD = 0.055
+_PARENCHYMA_SD = 0.05
+"""Relative SD of the interstitium; with this slope and SD the films' power falls with frequency as real films' does."""
+_FINEST = 12.0
+"""Cycles per cm at which the interstitium's amplitude has fallen to 1/e."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -34,6 +38,8 @@ class Anatomy:
     soft: Map
     fat: Map
     lung: Map
+    metal: Map
+    """Devices, as the depth of bone that stops as much."""
     bones: BoneMaps
 
 
@@ -48,10 +54,11 @@ def build_anatomy(subject: Subject, acquisition: Acquisition, state: BoneState, 
     vessels = vessel_depth(canvas, lung, vessels_rng)
     air = airway_depth(canvas) + gas_depth(canvas, stream(seed, Part.AIR))
     shape = (grid.rows, grid.columns)
-    grain = power_law_field(shape, grid.pixel_cm, vessels_rng, slope=2.6, low_cut=0.15, high_cut=8.0)
+    grain = power_law_field(shape, grid.pixel_cm, vessels_rng, slope=2.0, low_cut=0.3, high_cut=_FINEST)
     soft = positive(body.depth - lung - body.fat - air - _volume(bones))
     soft = soft + _PARENCHYMA * lung * (1 + _PARENCHYMA_SD * grain) + vessels
-    return Anatomy(soft=_map(soft), fat=_map(body.fat), lung=_map(lung), bones=bones)
+    metal = device_depth(canvas, stream(seed, Part.DEVICES))
+    return Anatomy(soft=_map(soft), fat=_map(body.fat), lung=_map(lung), metal=_map(metal), bones=bones)
 
 
 def enlarge(anatomy: Anatomy, shape: tuple[int, int]) -> Anatomy:
@@ -61,6 +68,7 @@ def enlarge(anatomy: Anatomy, shape: tuple[int, int]) -> Anatomy:
         soft=resample(anatomy.soft, shape),
         fat=resample(anatomy.fat, shape),
         lung=resample(anatomy.lung, shape),
+        metal=resample(anatomy.metal, shape),
         bones=BoneMaps(
             spine_cortical=resample(bones.spine_cortical, shape),
             spine_trabecular=resample(bones.spine_trabecular, shape),

@@ -6,17 +6,14 @@ would need, exactly as it does on real films.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates
 
-from model.phantom.grid import FloatArray, Map, wide_blur
+from model.phantom.grid import FloatArray, Map, gaussian, wide_blur
 from model.phantom.physics import scatter
 from model.phantom.scenario import Acquisition
 
-_QUANTA_PER_MM2 = 1e6
-_NOISE_SIGMA_PIXELS = 0.3
-_NOISE_RESTORED = 1.48
-"""Undoes the loss of variance by the noise's own blur."""
+_QUANTA_PER_MM2 = 2e6
 _SMALLEST_BLUR_PIXELS = 0.25
 _SMALLEST_ROTATION_DEGREES = 0.05
 _LARGE_SCALE_CM = 2.0
@@ -33,12 +30,12 @@ def detect(primary_signal: Map, pixel_cm: float, acquisition: Acquisition, rng: 
     """Optical density-like image -log(signal), bone bright, of a primary signal relative to the open field."""
     scattered = acquisition.scatter_ratio * scatter(primary_signal, pixel_cm)
     blur_pixels = acquisition.blur_mm / 10 / pixel_cm
-    sharp = primary_signal if blur_pixels <= _SMALLEST_BLUR_PIXELS else gaussian_filter(primary_signal, blur_pixels)
+    sharp = primary_signal if blur_pixels <= _SMALLEST_BLUR_PIXELS else gaussian(primary_signal, blur_pixels)
     signal = _rotate(sharp + scattered, acquisition.rotation_degrees)
     quanta = acquisition.dose * _QUANTA_PER_MM2 * (pixel_cm * 10) ** 2
     noise = rng.standard_normal(signal.shape, dtype=np.float32)
     noise *= np.sqrt(signal / np.float32(quanta) + np.float32(acquisition.electronic_noise**2))
-    signal = signal + _NOISE_RESTORED * gaussian_filter(noise, _NOISE_SIGMA_PIXELS)
+    signal = signal + (noise if blur_pixels <= _SMALLEST_BLUR_PIXELS else gaussian(noise, blur_pixels))
     return np.asarray(-np.log(np.maximum(signal, np.float32(1e-5))), dtype=np.float32)
 
 
@@ -61,12 +58,11 @@ def _rotate(signal: Map, degrees: float) -> Map:
     """Turn the patient on the detector about the centre; the border repeats outwards."""
     if abs(degrees) <= _SMALLEST_ROTATION_DEGREES:
         return signal
-    cosine, sine = np.float32(np.cos(np.deg2rad(degrees))), np.float32(np.sin(np.deg2rad(degrees)))
     rows, columns = signal.shape
-    y = np.arange(rows, dtype=np.float32)[:, None] - rows / 2
-    x = np.arange(columns, dtype=np.float32)[None, :] - columns / 2
-    sources = np.stack([cosine * y - sine * x + rows / 2, sine * y + cosine * x + columns / 2])
-    return np.asarray(map_coordinates(signal, sources, order=1, mode="nearest"), dtype=np.float32)
+    turn = cv2.getRotationMatrix2D((columns / 2, rows / 2), -degrees, 1.0)
+    cv2.setNumThreads(1)
+    turned = cv2.warpAffine(signal, turn, (columns, rows), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.maximum(np.asarray(turned, dtype=np.float32), np.float32(1e-5))
 
 
 def _lookup(processed: FloatArray, lung: Map, acquisition: Acquisition) -> Map:

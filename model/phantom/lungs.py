@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
-from model.phantom.grid import FloatArray, Map, positive, smoothstep
+from model.phantom.grid import FloatArray, Points, positive, smoothstep
 from model.phantom.heart import displaced_lung, mediastinal_share
 from model.phantom.subject import Subject
 from model.phantom.thorax import Canvas
 
-_GENERATIONS = 7
-_POINTS_PER_BRANCH = 22
-_THINNEST_CM = 0.03
+_GENERATIONS = 9
+_THINNEST_CM = 0.022
+_POINTS_PER_PIXEL = 1.6
+_MOST_ABREAST = 11
 _STEMS_PER_SIDE = 9
 _TWO_CHILDREN = 0.8
 
@@ -46,16 +46,15 @@ def lung_depth(
 
 def vessel_depth(canvas: Canvas, lung: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Depth of blood in the branching lung vessels in cm, inside `lung` only."""
-    depth = np.zeros((canvas.grid.rows, canvas.grid.columns), np.float32)
-    branches = _stems(canvas, rng)
-    for generation in range(_GENERATIONS):
-        bend = rng.normal(0, 0.28, branches.x.size)
-        drawn, branches = _grow(canvas, branches, bend)
-        depth += drawn
-        if generation + 1 < _GENERATIONS:
-            branches = _divide(branches, rng)
+    branches, points = _stems(canvas, rng), []
+    for _ in range(_GENERATIONS):
+        drawn, ends = _grow(canvas, branches, rng.normal(0, 0.28, branches.x.size))
+        points.append(drawn)
+        branches = _divide(ends, rng)
         if not branches.x.size:
             break
+    x, y, volume = (np.concatenate(axis) for axis in zip(*points, strict=True))
+    depth = canvas.grid.splat_many(x, y, volume)
     rim = smoothstep((np.abs(canvas.x) / canvas.half_width - 0.86) / 0.13)
     return depth * smoothstep(lung / 2.5) * (1 - rim)
 
@@ -75,26 +74,41 @@ def _stems(canvas: Canvas, rng: np.random.Generator) -> _Branches:
     right, left = np.pi - fan - rng.normal(0, 0.12, count), fan + rng.normal(0, 0.12, count)
     hilum = 3.4 * thorax.scale
     return _Branches(
-        x=np.repeat((thorax.centre - hilum, thorax.centre + hilum + 0.3), count),
-        y=np.repeat((thorax.at(0.47), thorax.at(0.43)), count),
+        x=np.repeat((thorax.centre - hilum, thorax.centre + hilum + 0.3), count) + rng.normal(0, 0.3, 2 * count),
+        y=np.repeat((thorax.at(0.47), thorax.at(0.43)), count) + rng.normal(0, 0.7, 2 * count),
         direction=np.concatenate((right, left)),
-        radius=rng.uniform(0.30, 0.48, 2 * count),
+        radius=rng.uniform(0.22, 0.38, 2 * count),
         length=rng.uniform(2.6, 3.6, 2 * count) * thorax.scale,
     )
 
 
-def _grow(canvas: Canvas, branches: _Branches, bend: FloatArray) -> tuple[Map, _Branches]:
-    """Draw one generation; return its depth and the same branches moved to their ends."""
-    along = np.linspace(0, 1, _POINTS_PER_BRANCH)[None, :]
+def _grow(canvas: Canvas, branches: _Branches, bend: FloatArray) -> tuple[Points, _Branches]:
+    """Draw one generation; return its points and the same branches moved to their ends."""
+    pixel_cm = canvas.grid.pixel_cm
+    steps = max(8, int(_POINTS_PER_PIXEL * float(branches.length.mean()) / pixel_cm))
+    along = np.linspace(0, 1, steps)[None, :]
     direction = branches.direction[:, None] + bend[:, None] * along
-    step = branches.length[:, None] / _POINTS_PER_BRANCH
-    x = branches.x[:, None] + np.cumsum(np.cos(direction), axis=1) * step
-    y = branches.y[:, None] + np.cumsum(np.sin(direction), axis=1) * step
-    volume = np.pi * np.square(branches.radius[:, None] * (1 - 0.3 * along)) * step
-    depth = canvas.grid.splat(x.ravel(), y.ravel(), volume.ravel())
-    sigma = max(0.55 * float(branches.radius.mean()) / canvas.grid.pixel_cm, 0.5)
-    ends = _Branches(x[:, -1], y[:, -1], direction[:, -1], branches.radius, branches.length)
-    return gaussian_filter(depth, sigma), ends
+    step = branches.length[:, None] / steps
+    cosine, sine = np.cos(direction), np.sin(direction)
+    x = branches.x[:, None] + np.cumsum(cosine, axis=1) * step
+    y = branches.y[:, None] + np.cumsum(sine, axis=1) * step
+    radius = branches.radius[:, None] * (1 - 0.3 * along)
+    offset = _abreast(2 * float(branches.radius.mean()) / pixel_cm)
+    volume = np.pi * np.square(radius) * step / len(offset)
+    across = offset[:, None, None] * radius
+    drawn = (x - across * sine, y + across * cosine, np.broadcast_to(volume, across.shape))
+    along_x, along_y, volumes = (values.astype(np.float32).ravel() for values in drawn)
+    return (along_x, along_y, volumes), _Branches(
+        x[:, -1], y[:, -1], direction[:, -1], branches.radius, branches.length
+    )
+
+
+def _abreast(width_pixels: float) -> FloatArray:
+    """Offsets in radii at which equal shares of a round vessel's chord lie: its edge stays as sharp as a real one's."""
+    count = int(np.clip(round(_POINTS_PER_PIXEL * width_pixels), 1, _MOST_ABREAST))
+    chord = np.linspace(-1, 1, 201)
+    share = np.cumsum(np.sqrt(1 - np.square(chord)))
+    return np.interp((np.arange(count) + 0.5) / count, share / share[-1], chord)
 
 
 def _divide(ends: _Branches, rng: np.random.Generator) -> _Branches:

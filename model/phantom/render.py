@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from model.phantom.anatomy import build_anatomy, enlarge
-from model.phantom.bone import bone_state, marrow_depth, mineral_depth
+from model.phantom.anatomy import Anatomy, build_anatomy, enlarge
+from model.phantom.bone import BoneState, bone_state, marrow_depth, mineral_depth
 from model.phantom.detector import detect, process
 from model.phantom.grid import Grid, Map
 from model.phantom.marks import burn_in
@@ -23,7 +23,8 @@ from model.phantom.texture import power_law_field
 _LARGEST_GEOMETRY = 1024
 """Longest side in pixels on which geometry is drawn; larger films enlarge it and add texture and noise in full."""
 _SMALLEST_SIDE = 48
-_SOFT_GRAIN = 0.006
+_SOFT_GRAIN = 0.008
+"""Relative SD of the striation of muscle and fat; as fine and as strong whatever the bone."""
 
 
 def render(subject: Subject, acquisition: Acquisition, seed: int, size: tuple[int, int] = (512, 512)) -> Map:
@@ -41,10 +42,16 @@ def render(subject: Subject, acquisition: Acquisition, seed: int, size: tuple[in
     grid = Grid.spanning(rows, columns, pixel_cm * size[0])
     state = bone_state(subject, stream(seed, Part.BONE_STATE))
     anatomy = enlarge(build_anatomy(subject, acquisition, state, grid, seed), size)
+    return expose(anatomy, state, acquisition, pixel_cm, seed)
+
+
+def expose(anatomy: Anatomy, state: BoneState, acquisition: Acquisition, pixel_cm: float, seed: int) -> Map:
+    """Give bone and soft tissue their grain and turn depths (`pixel_cm` per pixel) into the film of `seed`."""
+    size = anatomy.soft.shape
     mineral = mineral_depth(anatomy.bones, state, pixel_cm, stream(seed, Part.BONE_TEXTURE))
-    grain = power_law_field(size, pixel_cm, stream(seed, Part.SOFT_TEXTURE), slope=2.9, low_cut=0.05, high_cut=8.0)
+    grain = power_law_field(size, pixel_cm, stream(seed, Part.SOFT_TEXTURE), slope=2.2, low_cut=0.2, high_cut=12.0)
     soft = (anatomy.soft + marrow_depth(anatomy.bones, state)) * (1 + _SOFT_GRAIN * grain)
-    signal = primary(soft, anatomy.fat, mineral, acquisition.spectrum)
+    signal = primary(soft, anatomy.fat, mineral + anatomy.metal, acquisition.spectrum)
     density = detect(np.asarray(signal, dtype=np.float32), pixel_cm, acquisition, stream(seed, Part.NOISE))
     return burn_in(process(density, anatomy.lung, pixel_cm, acquisition), stream(seed, Part.MARKS))
 

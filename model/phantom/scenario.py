@@ -65,7 +65,7 @@ def draw_acquisition(rng: np.random.Generator) -> Acquisition:
         spectrum=spectrum,
         dose=float(np.exp(rng.normal(0, 0.45))) * (0.5 if bedside else 1.0),
         scatter_ratio=rng.uniform(0.15, 0.6) + (0.25 if bedside else 0.0),
-        blur_mm=rng.uniform(0.12, 0.32),
+        blur_mm=rng.uniform(0.10, 0.22),
         magnification=rng.uniform(1.1, 1.2) if bedside else rng.uniform(1.03, 1.09),
         rotation_degrees=rng.normal(0, 1.6),
         shift_cm=(rng.normal(0, 0.7), rng.normal(0, 0.9)),

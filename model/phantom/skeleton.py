@@ -14,7 +14,8 @@ from model.phantom.thorax import Canvas
 from model.phantom.tubes import Tube, TubeSet
 
 _RIB_PAIRS = 12
-_SHELL_CM = 0.085
+SHELL_CM = 0.085
+"""Thickness of a rib's shell where the cortex is a young adult's."""
 _RIB_DROP_CM = ((0, 1, 4, 7, 9, 11), (3.0, 4.6, 8.2, 9.5, 9.0, 7.0))
 _RIB_REACH_DEGREES = ((0, 2, 5, 7, 8, 9, 10, 11), (142, 146, 140, 126, 116, 104, 78, 55))
 _RIB_THICKNESS = ((0, 1, 4, 10, 11), (1.25, 1.05, 1.1, 0.95, 0.8))
@@ -26,10 +27,9 @@ def skeleton_depth(
     canvas: Canvas, subject: Subject, column: Column, state: BoneState, rng: np.random.Generator
 ) -> tuple[Map, Map]:
     """Depth of cortical and trabecular bone outside the spine in cm."""
-    tubes, shell = TubeSet(canvas.grid), _SHELL_CM * state.cortex
-    for pair in range(_RIB_PAIRS):
-        for tube in _ribs(canvas, subject, column, pair, shell, rng):
-            tubes.add(tube)
+    tubes, shell = TubeSet(canvas.grid), SHELL_CM * state.cortex
+    for tube in rib_cage(canvas, subject, column, shell, rng):
+        tubes.add(tube)
     for side in SIDES:
         tubes.add(_clavicle(canvas, subject, side, shell, rng))
         for tube in _shoulder(canvas, subject, side, shell):
@@ -39,6 +39,14 @@ def skeleton_depth(
     plates = sum((_scapular_plate(canvas, subject, side) for side in SIDES), manubrium)
     cortical = shells + 0.10 * state.cortex * plates + _calcified_cartilage(canvas, subject, rng)
     return cortical.astype(np.float32), (cores + 0.8 * manubrium).astype(np.float32)
+
+
+def rib_cage(
+    canvas: Canvas, subject: Subject, column: Column, shell: float, rng: np.random.Generator
+) -> tuple[Tube, ...]:
+    """Draw the ribs of both sides; `shell` in cm."""
+    pairs = (_ribs(canvas, subject, column, pair, shell, rng) for pair in range(_RIB_PAIRS))
+    return tuple(tube for pair in pairs for tube in pair)
 
 
 def _ribs(

@@ -27,6 +27,7 @@ class Part(enum.IntEnum):
     SOFT_TEXTURE = 11
     NOISE = 12
     MARKS = 13
+    DEVICES = 14
 
 
 def stream(seed: int, part: Part) -> np.random.Generator:

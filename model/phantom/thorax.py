@@ -6,6 +6,7 @@ redraw these. No bone latent is read here.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,5 +102,11 @@ def draw_thorax(subject: Subject, acquisition: Acquisition, rng: np.random.Gener
 
 def profile(levels: tuple[float, ...], values: FloatArray | tuple[float, ...], level: FloatArray) -> FloatArray:
     """Shape-preserving curve through (levels, values), constant beyond its ends."""
-    curve: FloatArray = PchipInterpolator(levels, values)(np.clip(level, levels[0], levels[-1]))
-    return curve
+    curve = _curve(levels, tuple(map(float, values)))
+    drawn: FloatArray = curve(np.clip(level, levels[0], levels[-1]))
+    return drawn
+
+
+@functools.lru_cache(maxsize=32)
+def _curve(levels: tuple[float, ...], values: tuple[float, ...]) -> PchipInterpolator:
+    return PchipInterpolator(levels, values)

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from model.phantom.grid import FloatArray, Grid, Map
+from model.phantom.grid import FloatArray, Grid, Map, Points
 
 _GOLDEN_ANGLE = 2.399963
 _POINT_BLUR_PIXELS = 0.35
 """Just enough to hide the points; more would take the fine detail that real films have."""
-_Points = tuple[FloatArray, FloatArray, FloatArray]
+_STEP_PIXELS = 0.5
+"""Distance of the slices."""
+_CORE_EVERY = 2
+"""A core is smooth: every second slice shows it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -41,28 +44,42 @@ class _Sampled:
     shell: FloatArray
     thickness: float
 
+    def every(self, nth: int) -> _Sampled:
+        """Every `nth` slice, each so much thicker that the tube keeps its volume."""
+        count = len(self.along)
+        kept = slice(0, None, nth)
+        return _Sampled(
+            centre=self.centre[kept],
+            up=self.up[kept],
+            side=self.side[kept],
+            along=self.along[kept],
+            across=self.across[kept],
+            shell=self.shell[kept],
+            thickness=self.thickness * count / len(self.along[kept]),
+        )
+
 
 @dataclass(slots=True)
 class TubeSet:
     """Collects tubes and splats all of them at once."""
 
     grid: Grid
-    _shells: list[_Points] = field(default_factory=list)
-    _cores: list[_Points] = field(default_factory=list)
+    _shells: list[Points] = field(default_factory=list)
+    _cores: list[Points] = field(default_factory=list)
 
     def add(self, tube: Tube) -> None:
         """Add one bone."""
-        slices = _slices(tube, 0.5 * self.grid.pixel_cm)
+        slices = _slices(tube, _STEP_PIXELS * self.grid.pixel_cm)
         self._shells.append(_shell_points(slices, self.grid.pixel_cm))
-        self._cores.append(_core_points(slices, self.grid.pixel_cm))
+        self._cores.append(_core_points(slices.every(_CORE_EVERY), self.grid.pixel_cm))
 
     def maps(self) -> tuple[Map, Map]:
         """Depth of shells and of cores in cm."""
         return self._map(self._shells), self._map(self._cores)
 
-    def _map(self, points: list[_Points]) -> Map:
+    def _map(self, points: list[Points]) -> Map:
         x, y, volume = (np.concatenate([part[axis] for part in points]) for axis in range(3))
-        return self.grid.blur(self.grid.splat(x, y, volume), _POINT_BLUR_PIXELS * self.grid.pixel_cm)
+        return self.grid.blur(self.grid.splat_many(x, y, volume), _POINT_BLUR_PIXELS * self.grid.pixel_cm)
 
 
 def _slices(tube: Tube, step: float) -> _Sampled:
@@ -80,12 +97,12 @@ def _slices(tube: Tube, step: float) -> _Sampled:
     up = _unit(up - (up * tangent).sum(1, keepdims=True) * tangent)
     along, across = at(tube.along), at(tube.across)
     return _Sampled(
-        centre=path[:, :2],
-        up=up[:, :2],
-        side=np.cross(tangent, up)[:, :2],
-        along=along,
-        across=across,
-        shell=np.minimum(at(tube.shell), 0.8 * np.minimum(along, across)),
+        centre=path[:, :2].astype(np.float32),
+        up=up[:, :2].astype(np.float32),
+        side=np.cross(tangent, up)[:, :2].astype(np.float32),
+        along=along.astype(np.float32),
+        across=across.astype(np.float32),
+        shell=np.minimum(at(tube.shell), 0.8 * np.minimum(along, across)).astype(np.float32),
         thickness=float(distance[-1]) / count,
     )
 
@@ -94,26 +111,33 @@ def _unit(vectors: FloatArray) -> FloatArray:
     return np.asarray(vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9))
 
 
-def _shell_points(slices: _Sampled, pixel_cm: float) -> _Points:
+def _shell_points(slices: _Sampled, pixel_cm: float) -> Points:
     per_slice = int(np.clip(5.0 * slices.along.max() / pixel_cm, 12, 160))
-    angle = 2 * np.pi * np.arange(per_slice)[None] / per_slice
-    angle = angle + np.arange(len(slices.along))[:, None] * _GOLDEN_ANGLE
+    around = np.arange(per_slice) * (2 * np.pi / per_slice)
+    cosine, sine = _turned(around, np.arange(len(slices.along)) * _GOLDEN_ANGLE)
     middle_along, middle_across = slices.along - slices.shell / 2, slices.across - slices.shell / 2
     inner = (slices.along - slices.shell) * (slices.across - slices.shell)
     area = np.pi * (slices.along * slices.across - inner)
-    return _place(slices, middle_along[:, None] * np.cos(angle), middle_across[:, None] * np.sin(angle), area)
+    return _place(slices, middle_along[:, None] * cosine, middle_across[:, None] * sine, area)
 
 
-def _core_points(slices: _Sampled, pixel_cm: float) -> _Points:
+def _core_points(slices: _Sampled, pixel_cm: float) -> Points:
     per_slice = int(np.clip(1.1 * slices.along.max() * slices.across.max() / pixel_cm**2, 8, 300))
-    radius = np.sqrt((np.arange(per_slice) + 0.5) / per_slice)[None]
-    angle = np.arange(per_slice)[None] * _GOLDEN_ANGLE + np.arange(len(slices.along))[:, None] * 1.1
+    radius = np.sqrt((np.arange(per_slice, dtype=np.float32) + np.float32(0.5)) / per_slice)[None]
+    cosine, sine = _turned(np.arange(per_slice) * _GOLDEN_ANGLE, np.arange(len(slices.along)) * 1.1)
     along, across = slices.along - slices.shell, slices.across - slices.shell
-    on_along, on_across = along[:, None] * radius * np.cos(angle), across[:, None] * radius * np.sin(angle)
+    on_along, on_across = along[:, None] * (radius * cosine), across[:, None] * (radius * sine)
     return _place(slices, on_along, on_across, np.pi * along * across)
 
 
-def _place(slices: _Sampled, along: FloatArray, across: FloatArray, area: FloatArray) -> _Points:
+def _turned(around: FloatArray, turn: FloatArray) -> tuple[Map, Map]:
+    """Cosine and sine of `around` (points,) plus `turn` (slices,), each (slices, points), by the addition theorem."""
+    c, s = np.cos(around).astype(np.float32)[None], np.sin(around).astype(np.float32)[None]
+    turn_c, turn_s = np.cos(turn).astype(np.float32)[:, None], np.sin(turn).astype(np.float32)[:, None]
+    return turn_c * c - turn_s * s, turn_s * c + turn_c * s
+
+
+def _place(slices: _Sampled, along: FloatArray, across: FloatArray, area: FloatArray) -> Points:
     """Turn offsets inside the slices (slices, points) into x, y and volume (cm3), all flat."""
     volume = np.broadcast_to((area * slices.thickness / along.shape[1])[:, None], along.shape)
     x = slices.centre[:, :1] + along * slices.up[:, :1] + across * slices.side[:, :1]

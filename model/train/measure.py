@@ -1,22 +1,17 @@
-"""What a trained network says about films it never saw, in numbers with intervals. Everything here is about phantoms.
+"""What trained networks say about films they never saw, in numbers with intervals.
 
-The calibration part chooses how to serve and fits calibration, fusion and thresholds; the test part is only measured.
-All logits come through the runtime that serves, one image at a time. Not allowed here: words for a clinical
-performance.
+Out-of-fold predictions choose how to serve and fit calibration, fusion and thresholds; the held-out part is only
+measured. Not allowed here: words for a clinical performance.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import Progress
 
-from model.clinical import ClinicalModel
 from model.domain import Sex
 from model.evaluation.metrics import (
     Z95,
@@ -29,15 +24,9 @@ from model.evaluation.metrics import (
 )
 from model.fusion import Fusion, OperatingPoints
 from model.gate_fit import GateEvaluation
-from model.image_net import ImageNetwork
 from model.manifest import Metric, Serving
-from model.phantom.cohort import VirtualPatient
-from model.runtime import TorchRuntime
-from model.train.films import Films
 from model.train.loop import OSTEOPENIA_T
-
-POPULATION: Final = "simulated patients unseen in training and calibration"
-CALIBRATION: Final = "simulated patients of the calibration part, where the serving form was chosen"
+from model.train.people import Person
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,90 +35,78 @@ Floats = npt.NDArray[np.float64]
 class Predictions:
     """Raw image logits, clinical probabilities and truth of one part, in the same order."""
 
-    patients: tuple[VirtualPatient, ...]
+    people: tuple[Person, ...] = field(repr=False)
     image_logits: Floats
     p_clinical: Floats
+    """NaN where an input was missing."""
+    population: str
+    """Who they are and how the predictions came about, in the words that stand beside every figure."""
 
     @property
     def truth(self) -> npt.NDArray[np.int64]:
         """1 where the lowest T-score is <= -2.5."""
-        return np.array([int(patient.osteoporosis) for patient in self.patients])
+        return np.array([int(person.osteoporosis) for person in self.people])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """How the network is served and calibrated, on what, and what was measured on the test part."""
+    """How the network is served and calibrated, on what, and what was measured."""
 
     serving: Serving
     fusion: Fusion
-    held: Predictions
-    """The calibration part."""
+    out_of_fold: Predictions
     metrics: tuple[Metric, ...]
 
 
-def choose_serving(
-    network: ImageNetwork, films: Films, indices: Sequence[int], *, crop: int, progress: Progress
-) -> tuple[Serving, Floats, tuple[Metric, ...]]:
-    """The better of two forms of about equal cost on the calibration part, its logits there, and both AUCs.
-
-    The whole square once, or the central crop together with its mirror image.
-    """
-    side = films.images.shape[1]
-    forms = (Serving(crop=side, mirror=False), Serving(crop=crop, mirror=True))
-    logits = [image_logits(network, form, films, indices, progress) for form in forms]
-    truth = [int(films.patients[i].osteoporosis) for i in indices]
-    found = [auc(own, truth) for own in logits]
-    best = max(range(len(forms)), key=lambda row: found[row].value)
+def best_serving(
+    logits: Mapping[Serving, Floats], part: tuple[Person, ...], population: str
+) -> tuple[Serving, tuple[Metric, ...]]:
+    """The form with the greatest AUC, and the AUC of each; all cost about the same."""
+    truth = [int(person.osteoporosis) for person in part]
+    found = {form: auc(own, truth) for form, own in logits.items()}
     metrics = tuple(
         Metric(
             name=f"auc.raw.crop-{form.crop}{'-mirrored' if form.mirror else ''}",
-            population=CALIBRATION,
+            population=population,
             value=estimate.value,
             low=estimate.low,
             high=estimate.high,
             n=len(truth),
             positives=sum(truth),
         )
-        for form, estimate in zip(forms, found, strict=True)
+        for form, estimate in found.items()
     )
-    return forms[best], logits[best], metrics
+    return max(found, key=lambda form: found[form].value), metrics
 
 
-def image_logits(
-    network: ImageNetwork, serving: Serving, films: Films, indices: Sequence[int], progress: Progress
-) -> Floats:
-    """Raw logits through the serving runtime."""
-    runtime = TorchRuntime(network, serving)
-    form = f"ask network (crop {serving.crop}{', mirrored' if serving.mirror else ''})"
-    logits = [runtime.infer(films.prepared(i)).logit for i in progress.track(indices, description=form)]
-    return np.array(logits, np.float64)
-
-
-def predictions(films: Films, indices: Sequence[int], logits: Floats, clinical: ClinicalModel) -> Predictions:
-    """Image logits joined with what the clinical model says about the same virtual patients."""
-    patients = tuple(films.patients[i] for i in indices)
-    answers = [clinical.probability(age_years=p.age_years, sex=p.sex, weight_kg=p.weight_kg) for p in patients]
-    p_clinical = np.array([math.nan if answer is None else answer[0] for answer in answers])
-    return Predictions(patients=patients, image_logits=logits, p_clinical=p_clinical)
-
-
-def unseen_metrics(part: Predictions, fusion: Fusion) -> tuple[Metric, ...]:
-    """Every figure of the test part that goes into the manifest."""
+def out_of_fold_metrics(part: Predictions, fusion: Fusion) -> tuple[Metric, ...]:
+    """AUC and calibration where calibration itself was fitted: slightly flattering, and named as what it is."""
     image = np.array([fusion.image_only(z) for z in part.image_logits])
-    fused = np.array([fusion.fused(z, p) for z, p in zip(part.image_logits, part.p_clinical, strict=True)])
-    clinical = np.array([fusion.clinical_only(p) for p in part.p_clinical])
-    oracle = np.array([-patient.subject.t_image for patient in part.patients])
+    found = [_auc("auc.image", image, part), *_calibration("image", image, part)]
+    return tuple(m.model_copy(update={"name": f"out-of-fold.{m.name}"}) for m in found)
+
+
+def unseen_metrics(part: Predictions, fusion: Fusion, ceiling: Floats | None = None) -> tuple[Metric, ...]:
+    """Every figure of the held-out part that goes into the manifest; `ceiling` as of `Material`."""
+    image = np.array([fusion.image_only(z) for z in part.image_logits])
+    known = np.isfinite(part.p_clinical)
+    fused = image.copy()
+    clinical = np.full(len(image), part.truth.mean())
+    for row in np.flatnonzero(known):
+        fused[row] = fusion.fused(part.image_logits[row], part.p_clinical[row])
+        clinical[row] = fusion.clinical_only(part.p_clinical[row])
     scores = {"image": image, "fused": fused, "clinical": clinical}
-    found = [
-        *(_auc(f"auc.{name}", score, part) for name, score in scores.items()),
-        _auc("auc.ceiling", oracle, part),
-        _difference("auc.fused-minus-image", fused, image, part),
-    ]
+    found = [_auc(f"auc.{name}", score, part) for name, score in scores.items()]
+    if ceiling is not None:
+        found.append(_auc("auc.ceiling", ceiling, part))
+    found.append(_difference("auc.fused-minus-image", fused, image, part))
     for sex in (Sex.FEMALE, Sex.MALE):
-        chosen = np.array([patient.sex is sex for patient in part.patients])
-        found += [_auc(f"auc.{n}.sex-{sex.value.lower()}", s, part, chosen) for n, s in scores.items()]
-    apart = np.array([p.osteoporosis or p.t_lowest >= OSTEOPENIA_T for p in part.patients])
-    found += [_auc(f"auc.{n}.without-osteopenia", s, part, apart) for n, s in scores.items()]
+        chosen = np.array([person.sex is sex for person in part.people])
+        if _both_classes(part, chosen):
+            found += [_auc(f"auc.{n}.sex-{sex.value.lower()}", s, part, chosen) for n, s in scores.items()]
+    apart = np.array([p.osteoporosis or p.t_lowest >= OSTEOPENIA_T for p in part.people])
+    if _both_classes(part, apart):
+        found += [_auc(f"auc.{n}.without-osteopenia", s, part, apart) for n, s in scores.items()]
     found += _calibration("image", image, part) + _calibration("fused", fused, part)
     found += _points("image", image, part, fusion.image_points) + _points("fused", fused, part, fusion.fused_points)
     return tuple(found)
@@ -149,28 +126,38 @@ def gate_metrics(gate: GateEvaluation) -> tuple[Metric, ...]:
         accepted = gate.phantoms_accepted
         held = Metric(name="gate.phantoms-accepted", population="held-out phantoms", value=accepted, n=gate.phantoms)
         found.append(held)
+    if gate.unfit:
+        refused = {"laterals": gate.laterals_refused, "others": gate.others_refused}
+        found += [
+            Metric(name=f"gate.{what}-refused", population=f"held-out phantoms, {what}", value=share, n=gate.unfit // 2)
+            for what, share in refused.items()
+        ]
     return tuple(found)
+
+
+def _both_classes(part: Predictions, chosen: npt.NDArray[np.bool_]) -> bool:
+    return len(set(part.truth[chosen])) == 2  # noqa: PLR2004 - an AUC needs both
 
 
 def _auc(name: str, scores: Floats, part: Predictions, chosen: npt.NDArray[np.bool_] | None = None) -> Metric:
     chosen = np.ones(len(scores), np.bool_) if chosen is None else chosen
     truth = part.truth[chosen]
     found = auc(scores[chosen], truth)
-    return _metric(name, found.value, len(truth), int(truth.sum()), (found.low, found.high))
+    return _metric(part, name, found.value, len(truth), int(truth.sum()), (found.low, found.high))
 
 
 def _difference(name: str, first: Floats, second: Floats, part: Predictions) -> Metric:
     found = paired_auc_test(first, second, part.truth)
     limits = (found.difference - Z95 * found.se, found.difference + Z95 * found.se)
-    return _metric(name, found.difference, len(first), int(part.truth.sum()), limits)
+    return _metric(part, name, found.difference, len(first), int(part.truth.sum()), limits)
 
 
 def _calibration(mode: str, p: Floats, part: Predictions) -> list[Metric]:
     counts = len(p), int(part.truth.sum())
     return [
-        _metric(f"calibration-error.{mode}", calibration_error(p, part.truth), *counts),
-        _metric(f"calibration-slope.{mode}", calibration_line(p, part.truth).slope, *counts),
-        _metric(f"brier.{mode}", brier(p, part.truth), *counts),
+        _metric(part, f"calibration-error.{mode}", calibration_error(p, part.truth), *counts),
+        _metric(part, f"calibration-slope.{mode}", calibration_line(p, part.truth).slope, *counts),
+        _metric(part, f"brier.{mode}", brier(p, part.truth), *counts),
     ]
 
 
@@ -179,16 +166,20 @@ def _points(mode: str, p: Floats, part: Predictions, points: OperatingPoints) ->
     for name, threshold in (("t-high", points.t_high), ("t-low", points.t_low)):
         table = confusion(p, part.truth, threshold)
         found += [
-            _metric(f"{kind}.{mode}.{name}", rate.value, len(p), int(part.truth.sum()), (rate.low, rate.high))
+            _metric(part, f"{kind}.{mode}.{name}", rate.value, len(p), int(part.truth.sum()), (rate.low, rate.high))
             for kind, rate in (("sensitivity", table.sensitivity), ("specificity", table.specificity))
         ]
     between = float(np.mean((p >= points.t_low) & (p < points.t_high)))
-    return [*found, _metric(f"indeterminate.{mode}", between, len(p), int(part.truth.sum()))]
+    return [*found, _metric(part, f"indeterminate.{mode}", between, len(p), int(part.truth.sum()))]
 
 
 def _metric(
-    name: str, value: float, n: int, positives: int, limits: tuple[float, float] | tuple[None, None] = (None, None)
+    part: Predictions,
+    name: str,
+    value: float,
+    n: int,
+    positives: int,
+    limits: tuple[float, float] | tuple[None, None] = (None, None),
 ) -> Metric:
-    return Metric(
-        name=name, population=POPULATION, value=value, low=limits[0], high=limits[1], n=n, positives=positives
-    )
+    low, high = limits
+    return Metric(name=name, population=part.population, value=value, low=low, high=high, n=n, positives=positives)

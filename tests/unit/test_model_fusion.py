@@ -14,8 +14,8 @@ from support.model_parts import FUSION
 
 from model.domain import Category
 from model.evaluation.metrics import auc, calibration_error, calibration_line, confusion
-from model.fusion import Fusion, OperatingPoints, decide, logit, sigmoid
-from model.fusion_fit import fit_fusion, operating_points
+from model.fusion import Fusion, OperatingPoints, decide, logit, shift, sigmoid
+from model.fusion_fit import fit_fusion, operating_points, with_linear_pool
 
 LOGITS = st.floats(-1e6, 1e6)
 SHARES = st.floats(0, 1)
@@ -155,3 +155,62 @@ def test_operating_points_keep_their_promise_and_cannot_be_moved(seed):
     assert points.t_high == 1.0 or confusion(p, labels, points.t_high).specificity.value >= 0.9
     lower = p[p < points.t_high]
     assert lower.size == 0 or confusion(p, labels, lower.max()).specificity.value < 0.9
+
+
+POOL = replace(FUSION, linear_weight=0.8)
+
+
+def test_the_linear_pool_by_hand():
+    own, other = FUSION.image_only(2.5), FUSION.clinical_only(0.4)
+    assert POOL.fused(2.5, 0.4) == pytest.approx(0.8 * own + 0.2 * other)
+    assert POOL.describe() == "linear pool w=0.80; image only a=1.050 c=-0.300"
+    assert Fusion.from_dict(json.loads(json.dumps(POOL.to_dict()))) == POOL
+    assert POOL.calibration_id != FUSION.calibration_id
+    assert "linear_weight" not in FUSION.to_dict()  # bundles made before keep their id
+
+
+@given(image=LOGITS, step=st.floats(0, 1e3), p=SHARES, rise=SHARES)
+def test_the_linear_pool_is_monotone_in_both_inputs(image, step, p, rise):
+    assert POOL.fused(image, p) <= POOL.fused(image + step, max(p, rise)) + 1e-15
+
+
+@pytest.mark.parametrize("weight", [-0.05, 1.05, math.nan])
+def test_a_pool_weight_that_is_no_share_is_refused(weight):
+    with pytest.raises(ValueError, match="pool"):
+        replace(FUSION, linear_weight=weight)
+
+
+def test_the_linear_pool_takes_the_best_weight_of_the_grid():
+    image, clinical, labels = _simulated(missing=0.2)
+    fusion = fit_fusion(image, clinical, labels)
+    pool = with_linear_pool(fusion, image, clinical, labels)
+    known = np.isfinite(clinical)
+
+    def area(weight):
+        trial = replace(pool, linear_weight=weight)
+        return auc([trial.fused(i, c) for i, c in zip(image[known], clinical[known], strict=True)], labels[known]).value
+
+    assert pool.linear_weight is not None
+    assert round(pool.linear_weight / 0.05, 6) % 1 == pytest.approx(0)
+    assert all(area(pool.linear_weight) >= area(step / 20) - 1e-12 for step in range(21))
+    assert (pool.temperature, pool.image_points) == (fusion.temperature, fusion.image_points)
+
+
+INNER = st.floats(1e-6, 1 - 1e-6)
+
+
+def test_label_shift_is_bayes_rule():
+    # Likelihood ratio 3 at prevalence 25 % is p = .5; the same finding at 10 % is 3 * (1 / 9) odds.
+    assert shift(0.5, fitted=0.25, site=0.10) == pytest.approx((3 / 9) / (1 + 3 / 9))
+    assert shift(0.3, fitted=0.2, site=0.2) == pytest.approx(0.3)
+
+
+@given(p=SHARES, fitted=INNER, site=INNER)
+def test_category_invariant_under_prevalence_shift(p, fitted, site):
+    for points in (FUSION.fused_points, OperatingPoints(t_low=0.5, t_high=0.3), OperatingPoints(t_low=0.0, t_high=1.0)):
+        moved = OperatingPoints(
+            t_low=shift(points.t_low, fitted=fitted, site=site), t_high=shift(points.t_high, fitted=fitted, site=site)
+        )
+        near = min(abs(p - points.t_low), abs(p - points.t_high))
+        if near == 0 or near > 1e-9:  # closer than float rounding the shown digits are equal anyway
+            assert decide(shift(p, fitted=fitted, site=site), moved) is decide(p, points)

@@ -3,7 +3,7 @@ import pytest
 import pywt
 import torch
 
-from model.gradwave import STEMS, GradDWT, global_vector, gradient_magnitude
+from model.gradwave import NO_STEM, READINGS, STEMS, GradDWT, global_vector, gradient_magnitude
 
 WAVELETS = ("haar", "db2", "sym4", "bior2.2")
 
@@ -87,5 +87,52 @@ def test_global_vector_has_four_numbers_per_level_and_channel_and_is_finite_on_a
 
 
 def test_stems_hold_no_parameters_and_give_four_levels():
-    for make in STEMS.values():
-        assert [level.shape[-1] for level in make()(pictures(64))] == [32, 16, 8, 4]
+    for name, make in STEMS.items():
+        stem = make()
+        sides = [64] * 4 if name == "mallat-zhong" else [32, 16, 8, 4]
+        assert [level.shape for level in stem(pictures(64))] == [(2, stem.bands, side, side) for side in sides]
+
+
+def test_the_plain_transform_is_the_image_half_of_r1():
+    images = pictures(64)
+    for plain, both in zip(STEMS["dwt:db2"]()(images), STEMS["grad-dwt:db2"]()(images), strict=True):
+        assert torch.equal(plain, both[:, :4])
+
+
+def texture(side):
+    """A film-like random texture, amplitude ~ frequency ** -1.5; periodic, so that a roll is a shift."""
+    rng = np.random.default_rng(4)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    spectrum = np.fft.rfft2(rng.normal(size=(side, side))) / np.maximum(frequency, 1 / side) ** 1.5
+    grey = np.fft.irfft2(spectrum, (side, side))
+    return ((grey - grey.mean()) / grey.std()).astype(np.float32)
+
+
+def energies(stem, film):
+    border = 24
+    inner = [level[..., border:-border, border:-border] for level in stem(torch.from_numpy(film)[None, None])]
+    return torch.stack([level[:, 1:].square().mean((2, 3)) for level in inner])
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3])
+def test_r2_shift_changes_band_energies_by_no_more_than_point_2_percent(shift):
+    film = texture(640)
+    rolled = np.roll(film, (shift, shift), (0, 1))
+    before, after = energies(STEMS["mallat-zhong"](), film), energies(STEMS["mallat-zhong"](), rolled)
+    assert (after / before - 1).abs().max() <= 0.002
+
+
+def test_r2_answers_a_step_equally_at_all_scales_and_where_it_is():
+    step = torch.zeros(1, 1, 64, 64)
+    step[..., 32:] = 1
+    for number, level in enumerate(STEMS["mallat-zhong"]()(step)):
+        modulus, across, down = level[0, :, 32]
+        assert down.abs().max() < 1e-6
+        assert across.max() == pytest.approx(1.33 if number == 0 else 1.25, abs=0.12)
+        assert modulus.argmax().item() == pytest.approx(31.5, abs=2.6)
+        assert torch.allclose(modulus, across.abs(), atol=1e-3)
+
+
+def test_short_names_of_the_design_name_stems_or_none():
+    assert list(READINGS) == ["none", "dwt", "r1", "r2"]
+    assert all(name == NO_STEM or name in STEMS for name in READINGS.values())

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from model.backbones import imagenet_weights
-from model.gradwave import GradDWT
+from model.gradwave import READINGS, GradDWT
 from model.image_net import STEMS, AttentionFusion, ImageNetwork, OrderedCuts, standardise
 
 
@@ -92,3 +92,24 @@ def test_an_unknown_stem_is_refused():
     with pytest.raises(KeyError):
         ImageNetwork("dwt:db9")
     assert isinstance(STEMS["grad-dwt:db2"](), GradDWT)
+
+
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize("stem", READINGS.values())
+def test_every_reading_leaves_the_trunk_unchanged_at_step_0_and_answers_in_the_same_form(images, stem, attention):
+    torch.manual_seed(1)
+    made = ImageNetwork(stem, attention=attention).eval()
+    with torch.inference_mode():
+        output = made(images, torch.ones_like(images))
+        maps = made.wavelets(standardise(images, torch.ones_like(images))) if made.wavelets else []
+        assert torch.allclose(made.fused_features(images, maps), made.trunk.features(images), atol=1e-5)
+    assert output.attention.shape == (2, 3, 3)
+    assert torch.allclose(output.attention.sum((1, 2)), torch.ones(2))
+    assert len(set(output.attention.flatten().tolist())) == 1 or attention
+
+
+def test_the_plain_trunk_has_nothing_but_the_trunk_and_three_heads():
+    made = ImageNetwork("none", attention=False)
+    own = {name.split(".")[0] for name, _ in made.named_parameters()}
+    assert own == {"trunk", "classify", "order", "regress"}
+    assert made.gammas() == ()

@@ -1,10 +1,12 @@
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,12 +17,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from support.shared_data import BONE_QUALITY, needs_table
+from support.shared_data import BONE_QUALITY, FILMS, needs_films, needs_table
 
 from model.domain import Sex, View
+from model.phantom.anatomy import build_anatomy
 from model.phantom.bone import bone_state
 from model.phantom.cohort import sample
 from model.phantom.copula import PROBABILITIES
+from model.phantom.devices import device_depth
 from model.phantom.fit_cohort import fit_cohort, fit_copula, write_cohort
 from model.phantom.grid import Grid, wide_blur
 from model.phantom.render import pixel_spacing_mm, render
@@ -28,8 +32,12 @@ from model.phantom.scenario import Acquisition, draw_acquisition
 from model.phantom.streams import Part, stream
 from model.phantom.subject import Subject
 from model.phantom.texture import power_law_field
+from model.phantom.thorax import Canvas, draw_thorax
 
 SMALL = (160, 144)
+SERVED = ((500, 410), (560, 459), (640, 525))
+REAL_SLOPE = pytest.approx(-3.1, abs=0.25)
+"""Issue 5, item 1: real films' power slope between 0.1 and 0.3 cycles/pixel."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +51,79 @@ def rib_texture(image):
     cell = min(image.shape) // 6
     cells = detail[: 6 * cell, : 6 * cell].reshape(6, cell, 6, cell).mean((1, 3))
     return float(np.log(cells[1:5, [0, 1, 4, 5]]).mean())
+
+
+def power_slope(image):
+    """Slope of log radial power over log frequency between 0.1 and 0.3 cycles/pixel, of the centre square."""
+    side = min(image.shape)
+    top = (image.shape[0] - side) // 2
+    square = image[top : top + side, :side].astype(np.float64)
+    window = np.hanning(side)[:, None] * np.hanning(side)[None, :]
+    power = np.abs(np.fft.rfft2((square - square.mean()) * window)) ** 2
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    edges = np.geomspace(0.1, 0.3, 9)
+    rings = [power[(frequency >= low) & (frequency < high)].mean() for low, high in itertools.pairwise(edges)]
+    return float(np.polyfit(np.log(np.sqrt(edges[:-1] * edges[1:])), np.log(rings), 1)[0])
+
+
+def median_slope(count, sizes):
+    films = (
+        render(p.subject, draw_acquisition(np.random.default_rng([5, p.index])), p.index, sizes[p.index % len(sizes)])
+        for p in sample(count, 77)
+    )
+    return float(np.median([power_slope(film) for film in films]))
+
+
+def test_power_slope_between_a_tenth_and_three_tenths_cycles_per_pixel_is_that_of_real_films():
+    assert median_slope(9, SERVED) == REAL_SLOPE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [*SERVED, (1000, 820)])
+def test_power_slope_of_forty_phantoms_is_that_of_real_films_at_every_served_size(size):
+    assert median_slope(40, (size,)) == REAL_SLOPE
+
+
+@needs_films
+def test_real_films_have_the_power_slope_the_phantoms_are_held_to():
+    files = sorted(FILMS.glob("*.png"))[::14]
+    slopes = [power_slope(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) / 255) for file in files]
+
+    assert len(files) >= 25
+    assert np.median(slopes) == REAL_SLOPE
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_texture_outside_the_bones_knows_nothing_of_the_bone(seed):
+    subject = Subject(t_image=-3.5, texture=-1.5)
+    drawn = []
+    for one in (subject, dataclasses.replace(subject, t_image=0.5, texture=1.0)):
+        state = bone_state(one, stream(seed, Part.BONE_STATE))
+        drawn.append(build_anatomy(one, Acquisition(), state, Grid.spanning(200, 164, 43.0), seed))
+    porous, dense = drawn
+    bones = [sum(getattr(a.bones, f.name) for f in dataclasses.fields(a.bones)) for a in drawn]
+    bare = (bones[0] == 0) & (bones[1] == 0)
+
+    assert bare.mean() > 0.3
+    assert np.array_equal(porous.soft[bare], dense.soft[bare])
+    for tissue in ("fat", "lung", "metal"):
+        assert np.array_equal(getattr(porous, tissue), getattr(dense, tissue))
+
+
+def test_devices_are_on_some_films_and_know_the_view_only():
+    grid = Grid.spanning(160, 132, 43.0)
+    thorax = draw_thorax(Subject(), Acquisition(), np.random.default_rng(0))
+    carried = {
+        view: [device_depth(Canvas.over(grid, thorax, view), np.random.default_rng(seed)) for seed in range(120)]
+        for view in (View.PA, View.AP)
+    }
+    share = {view: np.mean([depth.max() > 0 for depth in depths]) for view, depths in carried.items()}
+
+    assert 0.05 < share[View.PA] < 0.3 < share[View.AP] < 0.85
+    assert all(np.isfinite(depth).all() and depth.min() >= 0 for depths in carried.values() for depth in depths)
+    assert np.array_equal(
+        carried[View.AP][3], device_depth(Canvas.over(grid, thorax, View.AP), np.random.default_rng(3))
+    )
 
 
 @pytest.mark.parametrize("size", [(160, 144), (128, 160), (96, 96)])

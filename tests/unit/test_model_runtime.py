@@ -11,7 +11,8 @@ from model.phantom.render import render
 from model.phantom.scenario import Acquisition
 from model.phantom.subject import Subject
 from model.preprocess import prepare
-from model.runtime import TorchRuntime, serve
+from model.runtime import serve
+from model.runtime_torch import TorchRuntime
 
 
 @pytest.fixture(scope="module")

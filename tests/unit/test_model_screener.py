@@ -30,7 +30,7 @@ from model.domain import (
     Sex,
     View,
 )
-from model.fusion import OperatingPoints
+from model.fusion import OperatingPoints, shift
 from model.screener import Screener, load_screener
 
 WEIGHT = Observation(
@@ -259,3 +259,17 @@ def _check_outcome(result):
 
 def test_radiographs_are_what_the_screener_takes(film):
     assert isinstance(radiograph(film), Radiograph)
+
+
+@pytest.mark.parametrize("site", [0.01, 0.04, 0.2, 0.58])
+def test_no_category_depends_on_the_sites_prevalence(screener, site):
+    shifted = replace(screener, prevalence=site)
+    for logit in np.linspace(-6, 6, 61):
+        for record in (MATCHED, NO_RECORD):
+            image = replace(IMAGE, logit=float(logit))
+            own, shown = screener.combine(image, record), shifted.combine(image, record)
+            assert shown.category is own.category
+            assert shown.prevalence == site
+            assert (shown.probability >= shown.t_high) == (own.probability >= own.t_high)
+            assert shown.probability == pytest.approx(shift(own.probability, fitted=0.2, site=site))
+            assert shown.t_low == pytest.approx(shift(own.t_low, fitted=0.2, site=site))

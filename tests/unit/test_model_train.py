@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 from rich.progress import Progress
 from support.model_parts import FUSION
 
+from model.gradwave import READINGS
 from model.image_net import NetworkOutput
+from model.manifest import Serving
 from model.phantom.cohort import sample
+from model.train import augment as augment_module
 from model.train import films as film_store
+from model.train import loop
 from model.train.augment import augment
 from model.train.films import film_of, render_films
-from model.train.loop import Batch, Recipe, combined_loss, new_network, train_network
-from model.train.measure import Predictions, choose_serving, unseen_metrics
-from model.train.split import split_patients
+from model.train.loop import Batch, Recipe, combined_loss, new_network, train_network, train_watched
+from model.train.measure import Predictions, best_serving, unseen_metrics
 from model.train.writer import float16
 
 SIDE = 64
@@ -26,31 +29,8 @@ TINY = Recipe(epochs=2, batch=4, crop=SIDE, seed=3)
 def films(tmp_path_factory):
     with Progress(disable=True) as progress:
         return render_films(
-            sample(12, 5), tmp_path_factory.mktemp("run"), seed=5, side=SIDE, workers=1, progress=progress
+            sample(24, 5), tmp_path_factory.mktemp("run"), seed=5, side=SIDE, workers=1, progress=progress
         )
-
-
-@given(count=st.integers(20, 300), seed=st.integers(0, 50))
-def test_no_patient_is_in_two_parts_and_none_is_lost(count, seed):
-    split = split_patients(sample(count, seed), seed=seed)
-    parts = [set(split.train), set(split.calibration), set(split.test)]
-    assert sum(map(len, parts)) == count
-    assert set.union(*parts) == set(range(count))
-
-
-def test_parts_have_the_shares_of_sex_and_class():
-    patients = sample(2000, 1)
-    split = split_patients(patients, seed=1)
-    assert (len(split.train), len(split.calibration)) == (pytest.approx(1300, abs=4), pytest.approx(350, abs=4))
-    for trait in (lambda p: p.osteoporosis, lambda p: p.subject.female):
-        shares = [np.mean([trait(patients[i]) for i in part]) for part in (split.train, split.calibration, split.test)]
-        assert max(shares) - min(shares) < 0.01
-
-
-def test_a_patient_who_occurs_twice_is_refused():
-    first, second = sample(2, 1)
-    with pytest.raises(ValueError, match="twice"):
-        split_patients([first, second, dataclasses.replace(second, index=first.index)], seed=0)
 
 
 def test_cached_films_equal_fresh_ones_and_are_not_rendered_again(films, tmp_path, monkeypatch):
@@ -111,13 +91,56 @@ def test_the_same_seed_trains_the_same_network(films):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_serving_is_chosen_among_two_forms_by_the_calibration_part(films):
+def test_the_epoch_with_the_best_brier_score_is_kept_and_training_stops_when_it_no_longer_improves(films):
+    recipe = dataclasses.replace(TINY, epochs=8, watch=0.3, patience=2, new_rate=0.5, trunk_rate=0.2)
     with Progress(disable=True) as progress:
-        network = new_network(films, range(12), TINY).eval()
-        serving, logits, metrics = choose_serving(network, films, range(12), crop=32, progress=progress)
-    assert (serving.crop, serving.mirror) in {(SIDE, False), (32, True)}
-    assert logits.shape == (12,)
+        trained = train_watched(films, range(24), recipe, progress)
+        again = train_watched(films, range(24), dataclasses.replace(recipe, epochs=trained.epochs), progress)
+    assert trained.epochs == int(np.argmin(trained.brier)) + 1
+    assert len(trained.brier) == min(8, trained.epochs + 2)
+    assert len(again.brier) == trained.epochs
+    assert all(0 < score < 1 for score in trained.brier)
+
+
+def test_patients_kept_apart_to_watch_train_nothing(films, monkeypatch):
+    seen = []
+    plain = augment_module.augment
+    monkeypatch.setattr(loop, "augment", lambda image, *rest: (seen.append(image.sum()), plain(image, *rest))[1])
+    with Progress(disable=True) as progress:
+        train_watched(films, range(24), dataclasses.replace(TINY, epochs=1, watch=0.3), progress)
+    watched = 24 - len(set(seen))
+    assert 5 <= watched <= 10
+
+
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize("stem", sorted(READINGS.values()))
+def test_every_row_of_the_ablation_trains(films, stem, attention):
+    recipe = dataclasses.replace(TINY, epochs=1, stem=stem, attention=attention)
+    with Progress(disable=True) as progress:
+        network = train_network(films, range(8), recipe, progress)
+    assert len(network.gammas()) == (0 if stem == "none" and not attention else 2)
+    assert all(torch.isfinite(value).all() for value in network.state_dict().values())
+
+
+def test_a_trunk_without_weights_is_refused_unless_an_untrained_one_is_asked_for(films):
+    with pytest.raises(ValueError, match="untrained_trunk = true"):
+        new_network(films, range(8), dataclasses.replace(TINY, trunk="resnet18"))
+    network = new_network(films, range(8), dataclasses.replace(TINY, trunk="resnet18", untrained_trunk=True))
+    assert all(parameter.requires_grad for parameter in network.trunk.parameters())
+
+
+def test_serving_is_the_form_with_the_greater_auc_and_both_figures_are_kept():
+    people = sample(200, 3)
+    truth = np.array([float(p.osteoporosis) for p in people])
+    rng = np.random.default_rng(0)
+    forms = {
+        Serving(crop=64, mirror=False): truth + rng.normal(0, 2, 200),
+        Serving(crop=32, mirror=True): truth + rng.normal(0, 0.5, 200),
+    }
+    serving, metrics = best_serving(forms, people, "simulated patients")
+    assert serving == Serving(crop=32, mirror=True)
     assert [metric.name for metric in metrics] == ["auc.raw.crop-64", "auc.raw.crop-32-mirrored"]
+    assert metrics[1].value > metrics[0].value
 
 
 def batch_of(positive, lowest):
@@ -152,7 +175,9 @@ def test_figures_of_the_unseen_part_carry_intervals_and_say_that_they_are_simula
     patients = sample(400, 2)
     noise = np.random.default_rng(0).normal(0, 0.5, 400)
     logits = np.array([-2 * (patient.t_lowest + 2.5) for patient in patients]) + noise
-    part = Predictions(patients=patients, image_logits=logits, p_clinical=np.full(400, 0.3))
+    part = Predictions(
+        people=patients, image_logits=logits, p_clinical=np.full(400, 0.3), population="simulated patients"
+    )
     found = {metric.name: metric for metric in unseen_metrics(part, FUSION)}
     image = found["auc.image"]
     assert image.low < image.value < image.high

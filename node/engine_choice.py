@@ -1,0 +1,71 @@
+"""What the site's settings mean for the engine that runs the networks, and who hears when another one has to serve."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from config.settings import Settings
+from model.bundle import Bundle
+from model.engines import Engines
+from model.proofs import Proofs
+from node.store import alerts
+from node.store.alerts import AlertKind
+from node.store.engine import Connection
+
+HALF: Final = "decode-half"
+"""Subject of the verdict on half-resolution decoding."""
+_HALVED_FROM: Final = 5
+_SUBJECT: Final = "model.runtime"
+
+log = structlog.get_logger()
+
+
+def engines_directory(settings: Settings) -> Path:
+    """Where converted networks and the verdicts on them lie; may be deleted, then it is made anew."""
+    return settings.storage.data_dir / "engines"
+
+
+def wanted_engines(settings: Settings) -> Engines:
+    """The engines to try, as the settings have it."""
+    return Engines(runtime=settings.model.runtime, cache=engines_directory(settings))
+
+
+def tell_engine(c: Connection, refused: str) -> None:
+    """Keep one alert open for as long as the wanted engine does not serve."""
+    if refused:
+        alerts.raise_alert(c, AlertKind.ENGINE_REFUSED, _SUBJECT, refused)
+        log.error("worker.engine_refused", why=refused)
+    else:
+        alerts.settle(c, AlertKind.ENGINE_REFUSED, _SUBJECT)
+
+
+def least_halved(bundle: Bundle) -> int:
+    """Short side in px from which a film may be decoded at half resolution.
+
+    Five times the network's square: there the difference after resizing stays under 3 of 4095 (measured on phantoms,
+    for a square of 320: 1.1 to 2.6 at 1,660 px, up to 17 at 1,024 px).
+    """
+    return max(2 * bundle.manifest.image.minimum_short_side, _HALVED_FROM * bundle.side)
+
+
+def half_from(settings: Settings, bundle: Bundle) -> int | None:
+    """Short side in px from which images may be decoded at half resolution; None where it is off or not admitted."""
+    if settings.model.decode_reduce == "off":
+        return None
+    verdict = decoding_proofs(settings, bundle.folder).read(HALF)
+    stated = bundle.manifest.reduced_decode
+    by_bundle = stated is not None and stated.admitted and stated.discarded_levels == 1
+    if by_bundle or (verdict is not None and verdict.accepted):
+        return least_halved(bundle)
+    log.warning("worker.half_resolution_not_admitted", remedy="run `osteon model parity --decode`")
+    return None
+
+
+def decoding_proofs(settings: Settings, bundle: Path) -> Proofs:
+    """Where the verdict on half-resolution decoding lies: tied to the bundle and to both decoding libraries."""
+    versions = "-".join(f"{name} {importlib.metadata.version(name)}" for name in ("imagecodecs", "pillow"))
+    return Proofs(cache=engines_directory(settings), bundle=bundle, engine=versions)

@@ -1,0 +1,95 @@
+"""The site verdict on simulated sites of known calibration and discrimination."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+
+from model.domain import Sex
+from model.site_verdict import LEAST_POSITIVES, Floors, SiteRows, Verdict, judge_site
+
+T_HIGH = 0.30
+
+
+def site(count=3000, *, separation=3.0, bend=1.0, offset=0.0, men_blind=False, seed=1, share=0.25):
+    """A calibrated score of Normal latents, bent and moved on the logit scale as it is reported."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(count) < share).astype(np.int64)
+    sex = np.where(rng.random(count) < 0.5, "F", "M")
+    x = rng.normal(size=count) + separation * truth
+    z = separation * x - separation**2 / 2 + np.log(share / (1 - share))
+    if men_blind:
+        z = np.where(sex == "M", rng.normal(-1.2, 1.0, count), z)
+    p = expit(offset + bend * z)
+    return SiteRows(probability=p, flagged=p >= T_HIGH, truth=truth, sex=tuple(Sex(s) for s in sex))
+
+
+def verdict(rows, **floors):
+    return judge_site(rows, Floors(**floors))
+
+
+def test_a_site_like_the_calibration_data_is_accepted_by_sex_as_well():
+    found = verdict(site(separation=2.4))
+    assert found.verdict is Verdict.ACCEPTED
+    assert [g.group for g in found.groups] == ["all", "women", "men"]
+    assert all(g.verdict is Verdict.ACCEPTED for g in found.groups)
+
+
+def test_fewer_than_100_positives_or_150_negatives_are_insufficient():
+    found = verdict(site(300))
+    assert found.verdict is Verdict.INSUFFICIENT_DATA
+    assert str(LEAST_POSITIVES) in found.groups[0].because[0]
+    assert verdict(site(1500, share=0.93)).verdict is Verdict.INSUFFICIENT_DATA
+
+
+def test_wrong_calibration_with_good_discrimination_asks_for_a_local_one():
+    found = verdict(site(4000, separation=2.8, offset=-2.2))
+    assert found.verdict is Verdict.LOCAL_CALIBRATION
+    own = found.groups[0]
+    assert any("in the large" in why for why in own.because)
+    assert own.local is not None
+    assert own.local.slope == pytest.approx(1, abs=0.15)
+    assert own.local.intercept == pytest.approx(2.2, abs=0.3)
+
+
+def test_a_bent_scale_is_straightened_by_the_local_calibration():
+    found = verdict(site(4000, separation=2.8, bend=2.0))
+    assert found.verdict is Verdict.LOCAL_CALIBRATION
+    assert found.groups[0].local is not None
+    assert found.groups[0].local.slope == pytest.approx(0.5, abs=0.1)
+
+
+def test_weak_discrimination_is_not_accepted_and_no_calibration_is_offered():
+    found = verdict(site(separation=0.8))
+    assert found.verdict is Verdict.NOT_ACCEPTED
+    assert found.groups[0].local is None
+    assert any("cannot help" in why for why in found.groups[0].because)
+
+
+def test_a_sex_that_fails_is_not_outvoted_by_the_other():
+    found = verdict(site(6000, separation=3.0, men_blind=True))
+    by_group = {g.group: g.verdict for g in found.groups}
+    assert by_group["men"] is Verdict.NOT_ACCEPTED
+    assert found.verdict is Verdict.NOT_ACCEPTED
+
+
+def test_floors_are_the_sites_own():
+    rows = site(separation=2.4)
+    assert verdict(rows, sensitivity=0.999).verdict is Verdict.NOT_ACCEPTED
+
+
+def test_a_site_far_better_than_every_study_is_not_waved_through():
+    found = verdict(site(6000, separation=9.0))
+    assert found.verdict is Verdict.NOT_ACCEPTED
+    assert any("outside what 22 studies predict" in why for why in found.groups[0].because)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.2, 4.0), st.floats(0.3, 2.5), st.floats(-2, 2))
+def test_every_site_gets_one_of_four_verdicts(seed, separation, bend, offset):
+    found = verdict(site(800, separation=separation, bend=bend, offset=offset, seed=seed))
+    assert found.verdict in Verdict
+    assert all(g.because for g in found.groups)

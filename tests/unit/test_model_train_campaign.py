@@ -1,0 +1,130 @@
+"""The whole chain on tiny networks: films, folds, calibration, seal; then the same again from what was kept."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+from support.tiny_bundle import tiny_gate, tiny_rates
+
+from model.bundle import golden_check, load_bundle
+from model.phantom.cohort import sample
+from model.train import campaign
+from model.train.campaign import NotTrained, make_bundle
+from model.train.gate_part import GateInput, keep_gate
+from model.train.jobs import Job, kept_network, source_digest
+from model.train.people import virtual_members
+from model.train.plan import plan_from
+from model.train.reproduction import compare, earlier_metrics, result_line
+from model.train.split import split_by_time
+
+PATIENTS = 80
+TABLE = "female,age,weight,ls_t,th_t,fn_t\n"
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("campaign")
+    rng = np.random.default_rng(0)
+    rows = [f"{i % 2},{50 + i % 40},{45 + i % 37},{rng.normal(-2 - i % 2, 1):.1f},-1.0,-1.2\n" for i in range(120)]
+    (folder / "table.csv").write_text(TABLE + "".join(rows))
+    (folder / "nih").mkdir()
+    (folder / "nih" / "manifest.csv").write_text("file,age,patient\n")
+    made = plan_from(
+        {
+            "name": "osteon-tiny", "title": "Tiny", "out": folder / "bundle", "run": folder / "run", "side": 64,
+            "folds": 2, "held_out": 0.25, "gate_films": folder / "nih", "seed": 3,
+            "data": {"patients": PATIENTS, "table": folder / "table.csv", "kind": "virtual"},
+            "recipe": {"epochs": 4, "batch": 8, "crop": 64, "seed": 3},
+        },
+        "test",
+    )  # fmt: skip
+    patients = sample(PATIENTS, made.seed)
+    train = split_by_time(virtual_members(patients), folds=2, held_out=0.25, seed=made.seed).train
+    given = GateInput(films=made.gate_films, seed=made.seed, patients=tuple(patients[i] for i in train[:120]))
+    made.run.mkdir()
+    keep_gate(made.run, given.key, tiny_gate(), tiny_rates())
+    return made
+
+
+@pytest.fixture(scope="module")
+def bundle(plan):
+    return make_bundle(plan, console=QUIET)
+
+
+def test_a_campaign_writes_a_bundle_that_passes_its_golden_set(bundle):
+    golden_check(bundle)
+    manifest = bundle.manifest
+    assert manifest.training.simulated
+    assert manifest.bundle_id.startswith("osteon-tiny-")
+    assert len(manifest.golden.cases) == 8
+    assert len(manifest.golden.records) == 6
+    assert {record.weight_kg is None for record in manifest.golden.records} == {True, False}
+    assert [source.simulated for source in manifest.training.data] == [True, True, True, False, False]
+
+
+def test_calibration_rests_on_out_of_fold_predictions_of_all_training_patients_and_no_others(plan, bundle):
+    calibration = bundle.manifest.calibration
+    assert (calibration.patients, calibration.folds) == (60, 2)
+    counts = {source.use.split(";")[0]: source.count for source in bundle.manifest.training.data}
+    assert counts["image network, training"] == 60
+    assert counts["held-out test"] == 20
+    noted = [json.loads(file.read_text()) for file in plan.run.glob("network-*.json")]
+    assert sorted((note["name"], note["films"]) for note in noted) == [("final", 60), ("fold 1", 30), ("fold 2", 30)]
+
+
+def test_every_figure_says_whom_it_was_measured_on(bundle):
+    found = {metric.name: metric for metric in bundle.manifest.metrics}
+    assert found["auc.image"].n == 20
+    assert "unseen" in found["auc.image"].population
+    assert found["out-of-fold.auc.image"].n == 60
+    assert "never saw" in found["out-of-fold.auc.image"].population
+    assert found["auc.ceiling"].value >= 0.8
+
+
+def test_sealing_again_trains_nothing_and_gives_the_same_bundle(plan, bundle, monkeypatch):
+    monkeypatch.setattr(campaign, "ProcessPoolExecutor", None)
+    again = make_bundle(plan, train_missing=False, console=QUIET)
+    assert again.manifest.files == bundle.manifest.files
+    assert again.manifest.golden == bundle.manifest.golden
+    compared = compare(earlier_metrics(plan.out), again.manifest)
+    assert compared.verdict == "yes"
+    line = result_line("train-demo", again.manifest, compared, minutes=1.0, missed=())
+    assert line.startswith(f"RESULT train-demo bundle={again.manifest.bundle_id} minutes=1.0 ")
+    assert line.endswith("reproduced=yes missed=none")
+
+
+def test_sealing_says_what_is_missing(plan, bundle, tmp_path):
+    with pytest.raises(NotTrained, match="fold 1, fold 2, final, gate"):
+        make_bundle(plan.model_copy(update={"run": tmp_path}), train_missing=False, console=QUIET)
+
+
+def test_a_figure_outside_the_earlier_interval_is_named(plan, bundle):
+    earlier = earlier_metrics(plan.out)
+    earlier["auc.image"] |= {"low": 0.999, "high": 1.0, "value": 0.9995}
+    compared = compare(earlier, bundle.manifest)
+    assert compared.missed == ("auc.image",)
+    assert compared.verdict == "no"
+    assert earlier_metrics(plan.out / "nowhere") == {}
+    assert compare({}, bundle.manifest).verdict == "nothing-to-compare"
+
+
+def test_another_recipe_or_another_division_is_another_network(plan, bundle):
+    kept = campaign.keep_films(campaign._material(plan, None, campaign.bars(QUIET)).films, plan.run)
+    split = split_by_time(virtual_members(sample(PATIENTS, plan.seed)), folds=2, held_out=0.25, seed=plan.seed)
+    final = Job(name="final", indices=split.train, recipe=plan.recipe)
+    assert kept_network(kept, final).epochs == 4
+    assert kept_network(kept, dataclasses.replace(final, indices=split.train[1:])) is None
+    other = dataclasses.replace(plan.recipe, attention=False)
+    assert kept_network(kept, dataclasses.replace(final, recipe=other)) is None
+
+
+def test_a_changed_comment_is_no_other_training():
+    assert source_digest(["train/loop"]) == source_digest(["train/loop"])
+    assert source_digest(["train/loop"]) != source_digest(["train/augment"])
+
+
+def test_the_bundle_loads_from_its_folder_alone(plan, bundle):
+    assert load_bundle(plan.out).manifest == bundle.manifest

@@ -1,0 +1,53 @@
+import pytest
+
+from model.train.plan import PlanError, SiteData, VirtualData, plan_from, preset, read_plan
+
+
+def test_the_demo_preset_makes_the_shipped_bundle():
+    plan = preset("demo", {})
+    assert isinstance(plan.data, VirtualData)
+    assert (plan.data.patients, plan.folds, plan.side, plan.recipe.seed) == (4800, 5, 320, 7)
+    assert round(plan.data.patients * plan.held_out) == 800
+
+
+def test_the_site_preset_is_a_whole_plan_that_stops_early():
+    plan = preset("site", {})
+    assert isinstance(plan.data, SiteData)
+    assert plan.recipe.watch > 0
+    assert plan.recipe.epochs > plan.recipe.patience
+
+
+def test_a_preset_can_be_changed_key_by_key():
+    plan = preset("demo", {"seed": 9, "data": {"patients": 300}})
+    assert (plan.seed, plan.data.patients, plan.name) == (9, 300, "osteon-demo")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"recipe": {"epoch": 3}}, "recipe.epoch"),
+        ({"recipe": {"watch": 0.9}}, "recipe.watch"),
+        ({"side": 100}, "side"),
+        ({"folds": 1}, "folds"),
+        ({"colour": "red"}, "colour"),
+        ({"data": {"kind": "site"}}, "data.site.manifest"),
+        ({"data": {"patients": "many"}}, "data.virtual.patients"),
+    ],
+)
+def test_an_unknown_or_impossible_value_is_refused_with_its_name(changes, field):
+    with pytest.raises(PlanError) as caught:
+        preset("demo", changes)
+    assert f"'{field}'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_toml_is_refused_with_its_name(tmp_path):
+    file = tmp_path / "run.toml"
+    for text in ("name =", "\xff"):
+        file.write_bytes(text.encode("latin-1"))
+        with pytest.raises(PlanError, match=r"run\.toml"):
+            read_plan(file)
+    with pytest.raises(PlanError, match="missing"):
+        read_plan(tmp_path / "missing.toml")
+    with pytest.raises(PlanError, match="'name'"):
+        plan_from({}, "x")

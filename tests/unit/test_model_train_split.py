@@ -1,0 +1,96 @@
+import dataclasses
+import datetime as dt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.phantom.cohort import sample
+from model.train.people import Member, virtual_members
+from model.train.split import LeakageError, Split, refuse_shared_patients, split_by_time
+
+FIRST = dt.date(2020, 1, 1)
+
+
+def site(seed):
+    """Films of patients who come once or several times, in any order."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(30, 120))
+    patients, days = rng.integers(0, count // 2, count), rng.integers(0, 400, count)
+    return tuple(
+        Member(patient=f"p{own}", acquired_on=FIRST + dt.timedelta(days=int(day)), stratum=f"F-{own % 2}")
+        for own, day in zip(patients, days, strict=True)
+    )
+
+
+@given(seed=st.integers(0, 10_000))
+def test_no_patient_is_in_two_parts_and_no_film_is_lost(seed):
+    members = site(seed)
+    split = split_by_time(members, folds=3, held_out=0.2, seed=seed)
+    parts = [{members[i].patient for i in part} for part in (*split.folds, split.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    positions = [*split.train, *split.test, *split.left_out]
+    assert sorted(positions) == list(range(len(members)))
+
+
+@given(seed=st.integers(0, 10_000))
+def test_the_held_out_part_is_later_than_all_that_was_learned_from(seed):
+    members = site(seed)
+    split = split_by_time(members, folds=3, held_out=0.2, seed=0)
+    assert all(members[i].acquired_on < split.cut for i in (*split.train, *split.left_out))
+    assert all(members[i].acquired_on >= split.cut for i in split.test)
+
+
+def test_earlier_films_of_a_held_out_patient_train_nothing():
+    days = {"a": (0, 99), "b": (1,), "c": (2,), "d": (3,), "e": (4,), "f": (98,)}
+    members = tuple(
+        Member(patient=name, acquired_on=FIRST + dt.timedelta(days=day), stratum="F-0")
+        for name, own in days.items()
+        for day in own
+    )
+    split = split_by_time(members, folds=2, held_out=1 / 3, seed=0)
+    assert split.left_out == (0,)
+    assert {members[i].patient for i in split.test} == {"a", "f"}
+    assert {members[i].patient for i in split.train} == {"b", "c", "d", "e"}
+
+
+def test_folds_have_the_shares_of_sex_and_class():
+    patients = sample(2000, 1)
+    split = split_by_time(virtual_members(patients), folds=5, held_out=0.2, seed=1)
+    assert [len(fold) for fold in split.folds] == [pytest.approx(320, abs=1)] * 5
+    assert len(split.test) == pytest.approx(400, abs=3)
+    for trait in (lambda p: p.osteoporosis, lambda p: p.subject.female):
+        shares = [np.mean([trait(patients[i]) for i in fold]) for fold in split.folds]
+        assert max(shares) - min(shares) < 0.01
+
+
+def test_a_fold_is_never_in_what_its_network_is_trained_on():
+    split = split_by_time(virtual_members(sample(100, 1)), folds=5, held_out=0.2, seed=1)
+    for k, fold in enumerate(split.folds):
+        assert not set(fold) & set(split.without(k))
+        assert set(fold) | set(split.without(k)) == set(split.train)
+        assert not set(split.test) & set(split.without(k))
+
+
+def test_a_patient_in_two_parts_is_refused():
+    members = virtual_members(sample(30, 1))
+    split = split_by_time(members, folds=3, held_out=0.2, seed=0)
+    refuse_shared_patients(split, members)
+    same = (*members[:-1], dataclasses.replace(members[-1], patient=members[split.folds[0][0]].patient))
+    with pytest.raises(LeakageError, match="two parts"):
+        refuse_shared_patients(split, same)
+    two_films = (members[0], members[0], members[1])
+    by_film = Split(folds=((0,), (1,)), test=(2,), left_out=(), cut=FIRST)
+    with pytest.raises(LeakageError, match="divide by patient"):
+        refuse_shared_patients(by_film, two_films)
+
+
+def test_too_few_patients_are_refused():
+    with pytest.raises(ValueError, match="too few"):
+        split_by_time(virtual_members(sample(4, 1)), folds=5, held_out=0.2, seed=0)
+
+
+def test_virtual_patients_come_in_the_order_of_their_number():
+    members = virtual_members(sample(10, 1))
+    assert [m.acquired_on.isoformat() for m in members[::3]] == ["2019-01-02", "2019-01-03", "2019-01-04", "2019-01-05"]

@@ -1,0 +1,147 @@
+"""Decoders against pydicom's own, and half resolution against full: traps D4 of performance.md, each with its test."""
+
+from io import BytesIO
+
+import cv2
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom import dcmread, uid
+from pydicom.pixels.utils import pixel_array
+from support.dicom_objects import encode, radiograph_dataset
+
+from dicom_io import half_size, htj2k
+from dicom_io.decoding import halves, pixel_format, stored_index, stored_values
+from dicom_io.grayscale import histogram, look_up
+from dicom_io.half_check import round_trip
+from dicom_io.radiograph import read_radiograph
+from model.area import shrink
+from model.parity import rmse_after_resizing
+from model.phantom.cohort import sample
+from model.phantom.render import render
+from model.phantom.scenario import draw_acquisition
+
+SIZES = ((96, 80), (97, 81))
+SIDE = 64
+REDUCIBLE = {
+    uid.JPEG2000Lossless: lambda values: imagecodecs.jpeg2k_encode(
+        values, bitspersample=12, codecformat="j2k", reversible=True
+    ),
+    uid.HTJ2KLossless: imagecodecs.htj2k_encode,
+}
+
+
+def film(size, seed=1):
+    patient = sample(1, seed)[0]
+    return render(patient.subject, draw_acquisition(np.random.default_rng(seed)), seed, size=size)
+
+
+def words(size, bits=12, seed=1):
+    return np.round(film(size, seed) * ((1 << bits) - 1)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize(
+    "syntax", [uid.ExplicitVRLittleEndian, uid.JPEGLosslessSV1, uid.JPEGLSLossless, *REDUCIBLE], ids=lambda s: s.name
+)
+def test_decoder_parity_bit_equal_to_pydicoms_default(syntax, bits, size):
+    if syntax == uid.JPEGLosslessSV1 and bits == 8:
+        pytest.skip("the encoder takes 8 bit in 8-bit cells only")
+    values = words(size, bits)
+    frames = {
+        uid.JPEGLosslessSV1: lambda: imagecodecs.jpeg8_encode(values, bitspersample=bits, lossless=True, predictor=1),
+        uid.JPEGLSLossless: lambda: imagecodecs.jpegls_encode(values),
+        uid.JPEG2000Lossless: lambda: imagecodecs.jpeg2k_encode(
+            values, bitspersample=bits, codecformat="j2k", reversible=True
+        ),
+        uid.HTJ2KLossless: lambda: imagecodecs.htj2k_encode(values),
+    }
+    frame = frames[syntax]() if syntax in frames else None
+    dataset = dcmread(BytesIO(encode(radiograph_dataset(values, BitsStored=bits, HighBit=bits - 1), syntax, frame)))
+    ours = stored_values(dataset, pixel_format(dataset))
+    assert np.array_equal(ours, values)
+    if syntax == uid.HTJ2KLossless and bits == 8:
+        return  # pydicom's decoder keeps 8 bit in 8-bit cells there
+    assert np.array_equal(ours, pixel_array(dataset, index=0, raw=True))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_signed_values_keep_their_sign_in_every_depth(bits):
+    signed = words(SIZES[0], bits).astype(np.int32) - (1 << (bits - 1))
+    cells = (signed & ((1 << bits) - 1)).astype(np.uint16)
+    changes = {"BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": 1}
+    dataset = dcmread(BytesIO(encode(radiograph_dataset(cells, **changes))))
+    form = pixel_format(dataset)
+    assert np.array_equal(stored_values(dataset, form), signed)
+    assert stored_index(dataset, form).min() == signed.min() - form.lowest
+
+
+def test_the_fast_table_and_histogram_are_the_plain_ones():
+    index = words((200, 160), 16)
+    form = pixel_format(radiograph_dataset(index, BitsStored=16, HighBit=15))
+    table = np.random.default_rng(0).random(1 << 16, dtype=np.float32)
+    assert np.array_equal(look_up(table, index), table[index])
+    assert np.array_equal(histogram(index, form), np.bincount(index.ravel(), minlength=1 << 16))
+
+
+@pytest.mark.parametrize("high_throughput", [False, True], ids=["J2K", "HTJ2K"])
+def test_decoder_parity_half_level_differs_by_at_most_3_of_4095_on_20_phantoms(high_throughput):
+    for seed in range(20):
+        full, half = round_trip(film((640, 520), seed), high_throughput=high_throughput)
+        assert full.shape == half.shape
+        assert rmse_after_resizing(full, half, 32) <= 3.0
+
+
+def test_a_removed_phase_correction_is_seen():
+    """Each sample spread over both its pixels instead: the picture moves by half a pixel."""
+    values = words((480, 400))
+    frame = REDUCIBLE[uid.HTJ2KLossless](values)
+    small = np.clip(htj2k.decode(bytes(frame), skip=1).view(np.int16), 0, 4095).astype(np.uint16)
+    right = half_size.full_size(small, 480, 400).astype(np.float32) / 4095
+    wrong = cv2.resize(small, (400, 480), interpolation=cv2.INTER_NEAREST).astype(np.float32) / 4095
+    full = values.astype(np.float32) / 4095
+    assert rmse_after_resizing(full, right, 160) < 0.5 * rmse_after_resizing(full, wrong, 160)
+
+
+def test_negative_overshoot_does_not_wrap_to_white():
+    checks = np.where((np.add.outer(np.arange(120), np.arange(96)) // 7) % 2, 4095, 0).astype(np.uint16)
+    frame = bytes(REDUCIBLE[uid.HTJ2KLossless](checks))
+    assert htj2k.decode(frame, skip=1).max() == 65535 or htj2k.decode(frame, skip=1).max() > 60000
+    half = half_size.decode(frame, 120, 96, 12, uid.HTJ2KLossless)
+    assert half.max() <= 4095
+    assert half[checks == 0].mean() < half[checks == 4095].mean()
+
+
+@pytest.mark.parametrize("syntax", REDUCIBLE, ids=lambda s: s.name)
+@pytest.mark.parametrize("size", SIZES)
+def test_the_grey_scale_of_12_bits_is_kept_and_the_size_is_the_full_one(syntax, size):
+    values = words(size)
+    dataset = dcmread(BytesIO(encode(radiograph_dataset(values), syntax, bytes(REDUCIBLE[syntax](values)))))
+    half = stored_index(dataset, pixel_format(dataset), half=True)
+    assert half.shape == size
+    assert not np.array_equal(half, values)
+    assert abs(float(half.mean()) - float(values.mean())) < 8
+
+
+def test_signed_16_bit_and_other_syntaxes_are_never_halved():
+    values = words(SIZES[0])
+    signed = radiograph_dataset(values, PixelRepresentation=1)
+    deep = radiograph_dataset(values, BitsStored=16, HighBit=15)
+    for dataset in (signed, deep):
+        read = dcmread(BytesIO(encode(dataset, uid.JPEG2000Lossless, bytes(REDUCIBLE[uid.JPEG2000Lossless](values)))))
+        assert not halves(read, pixel_format(read))
+    plain = dcmread(BytesIO(encode(radiograph_dataset(values))))
+    assert not halves(plain, pixel_format(plain))
+
+
+def test_only_large_films_are_halved_and_the_radiograph_says_so(tmp_path):
+    values = words((240, 200))
+    part10 = encode(radiograph_dataset(values), uid.JPEG2000Lossless, bytes(REDUCIBLE[uid.JPEG2000Lossless](values)))
+    (tmp_path / "a.dcm").write_bytes(part10)
+    full, small, half = (read_radiograph(tmp_path / "a.dcm", half_from=at) for at in (None, 201, 200))
+    assert np.array_equal(full.pixels, small.pixels)
+    assert half.pixels.shape == full.pixels.shape
+    assert half.warnings == (*full.warnings, "DECODED_AT_HALF_RESOLUTION")
+    whole = (0, 0, 240, 200)
+    assert np.abs(shrink(full.pixels, whole, 60, 50) - shrink(half.pixels, whole, 60, 50)).max() < 0.05
