@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from model.domain import Identifier
-from node.facts import Change, DxaFact, Fact, ObservationFact, PersonFact
+from node.facts import Change, DxaFact, Fact, ObservationFact, PersonFact, replaces
 from node.feeds.csv_import import Absent, Opened, Outcome
-from node.feeds.csv_keys import has_own_id
 from node.feeds.csv_rows import RowFacts
 from node.feeds.csv_rules import FileRule
 from node.intake import sound
 from node.store import alerts, csv_files
 from node.store.clinical_bulk import introduce
+from node.store.clinical_message import Message
+from node.store.clinical_persons import Known
 from node.store.clinical_writer import Writer
 from node.store.csv_files import CsvState, OpenValue
 from node.store.engine import Connection, Ledger
@@ -131,18 +132,44 @@ class _Batch:
     ) -> None:
         self._at = at
         self._import_id = import_id
-        self._stale = csv_files.observations_at(c, {key for row in rows for key in _stale_keys(row)})
+        self._stale = csv_files.observations_at(c, {key for row in rows if not _plain(row) for key in _stale_keys(row)})
         self._writer = Writer(c, trusted=trusted)
-        facts = [fact for row in rows for fact in row.facts]
+        # A statement stands once for all rows that repeat it (`RowReader`), so most of them are told by being the same.
+        facts = list({id(fact): fact for row in rows for fact in row.facts}.values())
         new = introduce(c, self._writer.people, (f for f in facts if isinstance(f, PersonFact)), at)
         self._writer.prepare(facts)
         self._changes = list(new.values())
         self._said: dict[Identifier, PersonFact] = {s.identity.identifiers[0]: s for s in new}
         """The last statement about each person: said again with the next value, it says nothing new."""
+        self._patient: tuple[Fact, Known | None] | None = None
+        """Of the last statement, when it says nothing new: for a row that is `_plain`."""
         self.written = 2 * len(new)
 
     def take(self, row: RowFacts) -> tuple[str, ...]:
         """Write one row; the codes of what was refused."""
+        if _plain(row):
+            said, value = row.facts
+            if self._patient is None or self._patient[0] is not said:
+                self._patient = said, self._same_as_said(said)
+            if (patient := self._patient[1]) is not None and isinstance(value, ObservationFact):
+                return self._take_value(value, patient)
+        self._patient = None  # what follows may change what stands of the person
+        return self._take(row)
+
+    def _same_as_said(self, said: Fact) -> Known | None:
+        """The patient of a statement that was just made, where it stands as stated; else None."""
+        if not isinstance(said, PersonFact) or self._said.get(said.identity.identifiers[0]) != said:
+            return None
+        return self._writer.known(said.identity.identifiers[0])
+
+    def _take_value(self, value: ObservationFact, patient: Known) -> tuple[str, ...]:
+        message = Message(at=self._at, seq=None)
+        self._writer.take_value(value, patient, message)
+        self.written += message.written
+        self._changes += message.changes
+        return ()
+
+    def _take(self, row: RowFacts) -> tuple[str, ...]:
         facts, refused = row.facts, tuple[str, ...]()
         said = next((f for f in facts if isinstance(f, PersonFact)), None)
         if said is not None and self._said.get(said.identity.identifiers[0]) == said:
@@ -164,10 +191,18 @@ class _Batch:
         return (*self._changes, *self._writer.flush())
 
 
+def _plain(row: RowFacts) -> bool:
+    """Whether the row states a person and one value under one key that takes nothing back: so are nearly all."""
+    if len(row.facts) != 2 or len(row.keys) != 1:  # noqa: PLR2004 - person and value
+        return False
+    value = row.facts[1]
+    return isinstance(value, ObservationFact) and not replaces(value)
+
+
 def _stale_keys(row: RowFacts) -> set[str]:
     """Own ids of a row under which it states no observation any more: an earlier one is not what the source says."""
     stated = {fact.key for fact in row.facts if isinstance(fact, ObservationFact)}
-    return {key for key in row.keys if key not in stated and has_own_id(key)}
+    return {key for key in row.keys if key not in stated} if row.own else set()
 
 
 def _void(value: OpenValue, import_id: int, at: dt.datetime) -> ObservationFact | DxaFact:

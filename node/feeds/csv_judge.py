@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from node.feeds.csv_keys import has_own_id
 from node.feeds.csv_layout import Layout
 from node.feeds.csv_read import records
 from node.feeds.csv_rows import RowFacts, RowReader
@@ -51,9 +50,10 @@ class Judgement:
 
     def add(self, facts: RowFacts) -> None:
         """A row that can be used."""
-        self.remarks.update(facts.remarks)
+        if facts.remarks:
+            self.remarks.update(facts.remarks)
         for key in facts.keys:
-            if has_own_id(key):
+            if facts.own:
                 self._own.append(hash(key))
                 self._own_rows.append(facts.row)
             else:
@@ -95,7 +95,7 @@ def judge(path: Path, layout: Layout, shape: Shape, reader: RowReader, breathe: 
         if row % BREATH_ROWS == 0:
             breathe()
         try:
-            facts = reader.read(record, row)
+            facts = reader.look(record, row)
         except BadRow as bad:
             found.note(row, bad.rule, column=bad.column, row_id=reader.row_id(record), value=bad.value)
             found.keep(reader.own_keys(record))

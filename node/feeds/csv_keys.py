@@ -14,8 +14,3 @@ def key_prefix(source: str) -> str:
 def own_key(source: str, row_id: str, column: str = "") -> str:
     """The key of the value in `column` (empty: the only one) of a row that has an id of its own."""
     return f"{key_prefix(source)}={row_id}" + (f"|{column}" if column else "")
-
-
-def has_own_id(key: str) -> bool:
-    """Whether a key holds the source's own row id, rather than what the row is about."""
-    return key[key.index("|", len("CSV|")) + 1] == "="

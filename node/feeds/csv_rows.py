@@ -1,50 +1,43 @@
 """One row of a dropped file -> facts, by the same rules as an OBX segment (clinical-data.md section 9).
 
 A row that would need a guess is bad: an identifier that a spreadsheet turned into a number, a decimal mark that was not
-declared, a date in a local notation. What belongs to the file (columns, decimal mark, zone, issuer) is worked out once.
+declared, a date in a local notation. What belongs to the file (columns, decimal mark, zone, issuer) is worked out once;
+who, when and what are worked out once for each distinct text, as the rows of an export repeat them.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import operator
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from config.codes import CodeTable
 from config.csv_feed import Content, CsvValue, Decimal
 from model.domain import Identifier, NameGroup, PatientIdentity, PersonName, Sex
-from node.facts import UNSTATED, Fact, PersonFact, TombstoneFact, Unusable
+from node.facts import UNSTATED, Fact, PersonFact, TombstoneFact
+from node.feeds.csv_cells import Cell, CellReader
+from node.feeds.csv_columns import Columns
 from node.feeds.csv_keys import key_prefix, own_key
 from node.feeds.csv_layout import Layout
 from node.feeds.csv_rules import BadRow, RowRule
 from node.feeds.hl7_time import Interval, date, local_interval
-from node.feeds.observations import RawObservation, Remark, read_observation
 from node.issuers import Issuers
 from node.names import UNDATED, blocklisted
 
 _SPREADSHEET_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?[eE][+-]?\d+|\d+[.,]0+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(?P<time>[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-_BAD_REASONS = frozenset(
-    {
-        Unusable.NUMBER,
-        Unusable.NO_UNIT,
-        Unusable.UNIT,
-        Unusable.RANGE,
-        Unusable.REFERENCE,
-        Unusable.TIME,
-        Unusable.ANSWER,
-    }
-)
-"""Faults of the file; the others (preliminary, a comparator, an answer "unknown") are as they should be."""
 _YES, _NO = frozenset({"1", "true", "y", "yes"}), frozenset({"", "0", "false", "n", "no"})
-K = TypeVar("K")
+_WHO = ("patient_id", "issuer", "birth_date", "sex", "family_name", "given_name")
+_WHAT = ("code", "code_system", "value", "unit", "status", "deleted")
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+_What: TypeAlias = tuple[Hashable, dt.timedelta, str, CsvValue | None]
+"""Fields that say what is stated, the length of its time, and in the wide form a cell and what its column means."""
 _REMEMBERED: Final = 20_000
-"""Identities and times that are kept: exports list a patient's rows together."""
+"""Identities, times and values that are kept: exports list a patient's rows together and repeat their values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +59,21 @@ class RowFacts:
     facts: tuple[Fact, ...]
     keys: tuple[str, ...] = ()
     """Keys of its observations, also of those that made no fact."""
+    own: bool = False
+    """Whether the keys hold the source's own row id."""
     problems: tuple[CellProblem, ...] = ()
     remarks: tuple[str, ...] = ()
     """Why values made no fact, without the values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Who:
+    """The person of a row, and how the row names it."""
+
+    identifier: Identifier
+    statement: PersonFact
+    named: str
+    """Issuer and identifier as stated."""
 
 
 class RowReader:
@@ -97,22 +102,26 @@ class RowReader:
         repeated: Collection[int] = (),
     ) -> None:
         self._layout = layout
-        self._codes = codes
-        self._at = available_at
         self._import_id = import_id
         self._repeated = repeated
         self._ordinals: dict[int, int] = {}
         ours = layout.header()
         present = {ours[name]: i for i, name in enumerate(header) if name in ours}
-        self._names = tuple(present)
-        self._fields = operator.itemgetter(*present.values())
+        self._all = Columns(tuple(present), present, layout.source.fixed)
+        self._who_columns = Columns(_WHO, present, layout.source.fixed)
+        self._what_columns = Columns(_WHAT, present, layout.source.fixed)
+        self._when_columns = Columns(("observed_at",), present, layout.source.fixed)
         self._row_id = present.get("source_row_id")
+        self._fixed_id = layout.source.fixed.get("source_row_id", "")
         self._values = tuple((value, header.index(value.column)) for value in layout.source.values)
         self._issuers = issuers
         self._issuer = issuers.named(layout.source.issuer) if layout.source.issuer else UNSTATED
-        self._comma = layout.source.decimal is Decimal.COMMA
-        self._identities: dict[tuple[str, ...], PatientIdentity] = {}
+        comma = layout.source.decimal is Decimal.COMMA
+        self._cells = CellReader(codes, available_at=available_at, decimal_comma=comma)
+        self._people: dict[Hashable, _Who] = {}
         self._times: dict[str, Interval] = {}
+        self._moments: dict[Hashable, tuple[str, Interval, dt.timedelta]] = {}
+        self._whats: dict[_What, Cell] = {}
 
     def read(self, record: Sequence[str], row: int) -> RowFacts:
         """The facts of the row whose fields are `record`.
@@ -121,13 +130,15 @@ class RowReader:
             BadRow: no usable patient, no readable time, an impossible birth date or sex, an id that is there twice.
 
         """
-        cells = self._layout.source.fixed | {
-            name: text.strip() for name, text in zip(self._names, self._fields(record), strict=True)
-        }
         if self._layout.source.content is Content.PATIENTS:
-            return self._patient(cells, row)
-        values = [(value, record[i].strip()) for value, i in self._values]
-        return self._observations(cells, values, row)
+            return self._patient(self._all.cells(self._all.pick(record)), row)
+        return self._observations(record, row, told=True)
+
+    def look(self, record: Sequence[str], row: int) -> RowFacts:
+        """As `read`, without the facts: what a file is judged by."""
+        if self._layout.source.content is Content.PATIENTS:
+            return self.read(record, row)
+        return self._observations(record, row, told=False)
 
     def row_id(self, record: Sequence[str]) -> str:
         """The source's own id of a row, when it has one."""
@@ -147,81 +158,70 @@ class RowReader:
         since = self._time(stated, "valid_since").start if stated else self._layout.created or UNDATED
         return RowFacts(row=row, facts=(PersonFact(identity=identity, valid_since=since),))
 
-    def _observations(self, cells: dict[str, str], values: list[tuple[CsvValue, str]], row: int) -> RowFacts:
-        identity = self._identity(cells)
-        observed = self._time(cells["observed_at"], "observed_at")
-        deleted = _deleted(cells)
-        facts: list[Fact] = [PersonFact(identity=identity, valid_since=UNDATED)]
+    def _observations(self, record: Sequence[str], row: int, *, told: bool) -> RowFacts:
+        who = _remember(self._people, self._who_columns.pick(record), self._read_who)
+        moment = _remember(self._moments, self._when_columns.pick(record), self._read_when)
+        facts: list[Fact] = [who.statement]
         keys: list[str] = []
         problems: list[CellProblem] = []
         remarks: list[str] = []
-        for value, text in values or ((None, cells["value"]),):
-            if value is not None:
-                if not text and not deleted:
-                    continue
-                cells |= {"code": value.code, "code_system": value.code_system, "unit": value.unit, "value": text}
-            key = self._key(cells, "" if value is None else value.column)
+        own = self._fixed_id if self._row_id is None else record[self._row_id].strip()
+        for column, cell in self._stated(record, moment[2]):
+            key = self._key(own, column, who, cell, moment[0])
             keys.append(key)
-            raw = self._raw(cells, identity.identifiers[0], observed, key, row, deleted=deleted)
-            fact, rule = self._judged(raw)
-            if isinstance(fact, Remark):
-                remarks.append(fact)
-            elif fact is not None:
-                facts.append(fact)
-            if rule:
-                known = self._codes.find(cells["code"], cells["code_system"]) is not None
-                code = cells["code"] if known else ""
-                column = "value" if value is None else value.column
-                problems.append(CellProblem(column=column, rule=rule, code=code, value=text))
-        return RowFacts(row=row, facts=tuple(facts), keys=tuple(keys), problems=tuple(problems), remarks=tuple(remarks))
-
-    def _raw(
-        self,
-        cells: Mapping[str, str],
-        patient: Identifier,
-        observed: Interval,
-        key: str,
-        row: int,
-        *,
-        deleted: bool,
-    ) -> RawObservation:
-        return RawObservation(
-            patient=patient,
-            key=key,
-            codes=((cells["code"], cells["code_system"]),),
-            value=cells["value"],
-            unit=cells["unit"],
-            status="D" if deleted else cells["status"],
-            observed=observed,
-            available_at=self._at,
-            source=f"CSV {self._import_id}:{row}",
-            decimal_comma=self._comma,
+            if cell.remark:
+                remarks.append(cell.remark)
+            elif told and cell.template is not None:
+                facts.append(cell.fact(who.identifier, key, moment[1], f"CSV {self._import_id}:{row}"))
+            if cell.rule:
+                problems.append(CellProblem(column=column or "value", rule=cell.rule, code=cell.code, value=cell.value))
+        return RowFacts(
+            row=row,
+            facts=tuple(facts) if told else (),
+            keys=tuple(keys),
+            own=bool(own),
+            problems=tuple(problems),
+            remarks=tuple(remarks),
         )
 
-    def _judged(self, raw: RawObservation) -> tuple[Fact | Remark | None, str]:
-        """The fact or why there is none, and why it is a problem, if it is one."""
-        if self._comma and "." in raw.value:
-            return None, Unusable.NUMBER  # the mark of thousands, or another form than declared
-        found = read_observation(raw, self._codes)
-        if isinstance(found, Remark):
-            return found, found if found is Remark.NO_VALUE else ""
-        reason = getattr(found, "reason", "")
-        return found, reason if reason in _BAD_REASONS else ""
+    def _stated(self, record: Sequence[str], span: dt.timedelta) -> Sequence[tuple[str, Cell]]:
+        """What the row states in each of its value columns, by column; "" is the one column of the long form."""
+        what = self._what_columns.pick(record)
+        if not self._values:
+            return (("", _remember(self._whats, (what, span, "", None), self._read_what)),)
+        found = []
+        for value, at in self._values:
+            cell = _remember(self._whats, (what, span, record[at], value), self._read_what)
+            if not cell.empty:
+                found.append((value.column, cell))
+        return found
+
+    def _read_who(self, picked: Hashable) -> _Who:
+        cells = self._who_columns.cells(picked)
+        identity = self._identity(cells)
+        return _Who(
+            identifier=identity.identifiers[0],
+            statement=PersonFact(identity=identity, valid_since=UNDATED),
+            named=f"{cells['issuer']}\x1f{cells['patient_id']}",
+        )
+
+    def _read_when(self, picked: Hashable) -> tuple[str, Interval, dt.timedelta]:
+        """(as stated, the interval, its length)."""
+        text = self._when_columns.cells(picked)["observed_at"]
+        observed = self._time(text, "observed_at")
+        return text, observed, observed.end - observed.start
+
+    def _read_what(self, asked: _What) -> Cell:
+        what, span, text, value = asked
+        cells = self._what_columns.cells(what)
+        deleted = _deleted(cells)
+        if value is not None:
+            stated = {"code": value.code, "code_system": value.code_system, "unit": value.unit}
+            cells |= stated | {"value": text.strip()}
+        return self._cells.read(cells, span, deleted=deleted)
 
     def _identity(self, cells: Mapping[str, str]) -> PatientIdentity:
-        stated = (
-            cells["patient_id"],
-            cells["issuer"],
-            cells["birth_date"],
-            cells["sex"],
-            cells.get("family_name", ""),
-            cells.get("given_name", ""),
-        )
-        return _remember(self._identities, stated, lambda: self._read_identity(*stated))
-
-    def _read_identity(
-        self, value: str, issuer: str, birth_date: str, sex: str, family: str, given: str
-    ) -> PatientIdentity:
+        value, issuer, birth_date, sex = (cells[name] for name in ("patient_id", "issuer", "birth_date", "sex"))
         if blocklisted(value):
             raise BadRow(RowRule.NO_ID, "patient_id", value)
         if _SPREADSHEET_NUMBER.fullmatch(value):
@@ -236,17 +236,15 @@ class RowReader:
             code = Sex(sex.upper() or "U")
         except ValueError as error:
             raise BadRow(RowRule.SEX, "sex", sex) from error
+        named = NameGroup(family=cells.get("family_name", ""), given=cells.get("given_name", ""))
         return PatientIdentity(
             identifiers=(self._issuers.canonical(Identifier(value=value, authority=authority)),),
-            name=PersonName(alphabetic=NameGroup(family=family, given=given)),
+            name=PersonName(alphabetic=named),
             birth_date=born,
             sex=code,
         )
 
     def _time(self, text: str, column: str) -> Interval:
-        return _remember(self._times, text, lambda: self._read_time(text, column))
-
-    def _read_time(self, text: str, column: str) -> Interval:
         match = _TIME.fullmatch(text)
         if match is None:
             raise BadRow(RowRule.NO_ISO_TIME, column, text)
@@ -256,22 +254,21 @@ class RowReader:
         except (ValueError, OverflowError) as error:
             raise BadRow(RowRule.NO_ISO_TIME, column, text) from error
 
-    def _key(self, cells: Mapping[str, str], column: str) -> str:
+    def _key(self, own: str, column: str, who: _Who, cell: Cell, observed_at: str) -> str:
         """The source's own row id, so that a row corrected to another patient leaves the first; else what it is about.
 
         Without ids, several values of one code at one time are told apart by their order: as one key 75,000 rows
         collapsed to 36,000 (measured).
         """
-        own = cells["source_row_id"]
         if own:
             key = own_key(self._layout.name, own, column)
-            if hash(key) in self._repeated:
+            if self._repeated and hash(key) in self._repeated:
                 raise BadRow(RowRule.DUPLICATE_ROW_ID, "source_row_id")
             return key
         if self._layout.snapshot:
             raise BadRow(RowRule.NO_ROW_ID, "source_row_id")
-        natural = [cells[c] for c in ("issuer", "patient_id", "code_system", "code", "observed_at")]
-        key = f"{key_prefix(self._layout.name)}#" + hashlib.sha256("\x1f".join(natural).encode()).hexdigest()
+        natural = f"{who.named}\x1f{cell.named}\x1f{observed_at}"
+        key = f"{key_prefix(self._layout.name)}#" + hashlib.sha256(natural.encode()).hexdigest()
         short = hash(key)
         if short not in self._repeated:
             return key
@@ -279,12 +276,12 @@ class RowReader:
         return key if ordinal == 1 else f"{key}#{ordinal}"
 
 
-def _remember(memory: dict[K, V], key: K, make: Callable[[], V]) -> V:
+def _remember(memory: dict[K, V], key: K, make: Callable[[K], V]) -> V:
     found = memory.get(key)
     if found is None:
         if len(memory) >= _REMEMBERED:
             memory.clear()
-        found = memory[key] = make()
+        found = memory[key] = make(key)
     return found
 
 

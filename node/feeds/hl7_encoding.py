@@ -99,6 +99,23 @@ def unescape(text: str, separators: Separators, codec: str, warnings: dict[str, 
     return _pattern(separators.escape).sub(resolve, text)
 
 
+def escape(text: str, separators: Separators = Separators()) -> str:
+    """The text with separators written as escape sequences and line ends as `.br`; other controls become spaces."""
+    if text.isalnum():
+        return text
+    written = {
+        ord(character): f"{separators.escape}{name}{separators.escape}" for name, character in _written(separators)
+    }
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    controls = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
+    return text.translate({**controls, ord("\n"): f"{separators.escape}.br{separators.escape}", **written})
+
+
+def _written(separators: Separators) -> tuple[tuple[str, str], ...]:
+    """Separators with the letters of their escape sequences."""
+    return tuple((name, character) for name, character in _literals(separators).items() if character)
+
+
 def _coded(body: str, codec: str, warnings: dict[str, int]) -> str:
     """`X` hexadecimal, `C` and `M` character set switches, `Z` local; empty for any other escape sequence."""
     kind = body[:1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
@@ -22,6 +22,8 @@ from node.store.clinical_schema import observation, person_identifier
 SIZES: Final = frozenset({WEIGHT, HEIGHT})
 """Variables that are held against each other."""
 _PERSONS_AT_ONCE: Final = 500
+_Size: TypeAlias = sa.Row[Any]
+"""Number, variable, end, value, reason and person of a stored body size: few columns, as a file brings many rows."""
 
 
 def as_stated(columns: Sequence[str], content: Sequence[object]) -> tuple[object, ...]:
@@ -37,21 +39,21 @@ def rejudge(c: sa.Connection, person_keys: Collection[int], at: dt.datetime) -> 
     changes: list[Change] = []
     roots = sorted(set(persons.roots(c, person_keys).values()))
     for first in range(0, len(roots), _PERSONS_AT_ONCE):
-        for rows in _series(c, roots[first : first + _PERSONS_AT_ONCE]):
-            verdicts = judge(_measured(rows, WEIGHT), _measured(rows, HEIGHT))
-            for row in rows:
-                reason = str(verdicts.get(row["id"], ""))
-                if row["reason"] != reason:
-                    changes += _write(c, row, reason, at)
+        for sizes in _series(c, roots[first : first + _PERSONS_AT_ONCE]):
+            verdicts = judge(_measured(sizes, WEIGHT), _measured(sizes, HEIGHT))
+            for size in sizes:
+                reason = str(verdicts.get(size.id, ""))
+                if size.reason != reason:
+                    changes += _write(c, size, reason, at)
     return tuple(changes)
 
 
-def _series(c: sa.Connection, roots: Sequence[int]) -> list[list[dict[str, Any]]]:
+def _series(c: sa.Connection, roots: Sequence[int]) -> list[list[_Size]]:
     """Per patient the open body sizes that are sound by themselves."""
     of = _patients(c, roots)
     t, i = observation.c, person_identifier.c
     found = c.execute(
-        sa.select(observation, i.person_id)
+        sa.select(t.id, t.variable, t.end_at, t.value, t.reason, i.person_id)
         .join_from(observation, person_identifier, i.id == t.identifier_id)
         .where(
             i.person_id.in_(list(of)),
@@ -61,9 +63,9 @@ def _series(c: sa.Connection, roots: Sequence[int]) -> list[list[dict[str, Any]]
             t.reason.in_(["", *sorted(VERDICTS)]),
         )
     )
-    series: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-    for row in found.mappings():
-        series[of[row["person_id"]]].append(dict(row))
+    series: defaultdict[int, list[_Size]] = defaultdict(list)
+    for size in found:
+        series[of[size.person_id]].append(size)
     return list(series.values())
 
 
@@ -78,14 +80,16 @@ def _born_apart(c: sa.Connection, *keys: int) -> bool:
     return len({s[0].birth_date for s in stated if s is not None} - {None}) > 1
 
 
-def _measured(rows: Sequence[dict[str, Any]], variable: str) -> list[Measured]:
-    return [Measured(id=r["id"], at=r["end_at"], value=r["value"]) for r in rows if r["variable"] == variable]
+def _measured(sizes: Sequence[_Size], variable: str) -> list[Measured]:
+    return [Measured(id=s.id, at=s.end_at, value=s.value) for s in sizes if s.variable == variable]
 
 
-def _write(c: sa.Connection, row: dict[str, Any], reason: str, at: dt.datetime) -> list[Change]:
-    number, person_key = row.pop("id"), row.pop("person_id")
-    c.execute(sa.update(observation).where(observation.c.id == number).values(superseded_at=at))
+def _write(c: sa.Connection, size: _Size, reason: str, at: dt.datetime) -> list[Change]:
+    this = observation.c.id == size.id
+    row = dict(c.execute(sa.select(observation).where(this)).mappings().one())
+    del row["id"]
+    c.execute(sa.update(observation).where(this).values(superseded_at=at))
     c.execute(sa.insert(observation).values({**row, "usable": not reason, "reason": reason, "recorded_at": at}))
     if row["usable"]:
-        return [Change(kind=ChangeKind.CORRECTED, person_key=person_key, observation_id=number)]
-    return [] if reason else [Change(kind=ChangeKind.NEW_VALUE, person_key=person_key)]
+        return [Change(kind=ChangeKind.CORRECTED, person_key=size.person_id, observation_id=size.id)]
+    return [] if reason else [Change(kind=ChangeKind.NEW_VALUE, person_key=size.person_id)]

@@ -92,10 +92,15 @@ order_link = sa.Table(
     sa.Column("placer", sa.Text, nullable=False, server_default=_EMPTY),
     sa.Column("filler", sa.Text, nullable=False, server_default=_EMPTY),
     sa.Column("study_uid", sa.Text, nullable=False, server_default=_EMPTY),
+    sa.Column("seq", BIG_ID, nullable=True),
+    sa.Column("closed_seq", BIG_ID, nullable=True),
     sa.Index("ix_order_link_accession", "accession"),
     sa.Index("ix_order_link_study_uid", "study_uid"),
 )
-"""Which patient an accession number and a Study Instance UID were ordered for; one of the two may be empty."""
+"""Which patient an accession number and a Study Instance UID were ordered for; one of the two may be empty.
+
+`seq` and `closed_seq`: the inbox frames that stated and that closed the link.
+"""
 
 observation = sa.Table(
     "observation",

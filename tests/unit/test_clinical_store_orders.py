@@ -79,6 +79,75 @@ def test_a_new_statement_of_the_same_issuer_replaces_the_order_and_another_hospi
     assert order_persons(c, "A1") == {elsewhere}
 
 
+FORMER, CORRECTED = Identifier(value="100001", authority=HOSP), Identifier(value="200002", authority=HOSP)
+
+
+def links(c):
+    """Every link there ever was, without its number."""
+    columns = [column for column in order_link.c if column.name != "id"]
+    return c.execute(sa.select(*columns).order_by(order_link.c.id)).all()
+
+
+def test_a_late_replay_of_an_old_order_frame_does_not_take_an_accession_back(c):
+    clinical.apply(c, [OrderFact(accession="A1", patient=FORMER, study_uid="1.2.3")], when(10), seq=5)
+    clinical.apply(c, [OrderFact(accession="A1", patient=CORRECTED, study_uid="1.2.3")], when(11), seq=9)
+    before = links(c)
+    replayed = clinical.apply(c, [OrderFact(accession="A1", patient=FORMER, study_uid="1.2.3")], when(12), seq=5)
+    assert (replayed.written, kinds(replayed), links(c)) == (0, [], before)
+    assert order_persons(c, "A1") == study_persons(c, "1.2.3") == {key_of(c, "200002")}
+
+
+def test_a_late_replay_does_not_bring_a_cancelled_order_back_known_or_not(c):
+    for seq, accession, known in ((5, "A1", True), (6, "A2", False)):
+        order = OrderFact(accession=accession, patient=FORMER)
+        if known:
+            clinical.apply(c, [order], when(10), seq=seq)
+        clinical.apply(c, [OrderFact(accession=accession, patient=FORMER, cancelled=True)], when(11), seq=9)
+        assert clinical.apply(c, [order], when(12), seq=seq) == Applied()
+        assert order_persons(c, accession) == frozenset()
+    clinical.apply(c, [OrderFact(accession="A2", patient=CORRECTED)], when(13), seq=12)  # ordered anew afterwards
+    assert order_persons(c, "A2") == {key_of(c, "200002")}
+
+
+def test_a_late_replay_of_a_cancellation_does_not_close_a_newer_order(c):
+    clinical.apply(c, [OrderFact(accession="A1", patient=FORMER)], when(11), seq=9)
+    assert clinical.apply(c, [OrderFact(accession="A1", patient=FORMER, cancelled=True)], when(12), seq=5) == Applied()
+    assert order_persons(c, "A1") == {key_of(c)}
+
+
+def test_a_late_frame_about_another_study_of_the_accession_still_counts(c):
+    clinical.apply(c, [OrderFact(accession="A1", patient=FORMER, study_uid="1.2.4")], when(11), seq=9)
+    clinical.apply(c, [OrderFact(accession="A1", patient=FORMER, study_uid="1.2.3")], when(12), seq=5)
+    assert study_persons(c, "1.2.3") == study_persons(c, "1.2.4") == {key_of(c)}
+
+
+@given(
+    said=st.lists(
+        st.tuples(st.sampled_from((FORMER, CORRECTED)), st.sampled_from(("", "1.2.3", "1.2.4")), st.booleans()),
+        min_size=1,
+        max_size=8,
+    ),
+    again=st.lists(st.integers(0, 7), max_size=6),
+)
+@settings(max_examples=12, deadline=None)
+def test_replays_of_orders_change_nothing_whatever_they_are(tmp_path_factory, said, again):
+    ledger = open_ledger(tmp_path_factory.mktemp("orders") / "ledger.db")
+
+    def take(number, day):
+        patient, study, cancelled = said[number]
+        order = OrderFact(accession="A1", patient=patient, study_uid=study, cancelled=cancelled)
+        clinical.apply(c, [order], when(day), seq=number + 1)
+
+    with ledger.begin() as c:
+        for number in range(len(said)):
+            take(number, 10)
+        before = links(c)
+        for number in again:
+            take(number % len(said), 11)
+        assert links(c) == before
+    ledger.close()
+
+
 _KINDS = ("61.5", "62.5", "void", "wrong", "none", "merge", "cancel", "person", "other", "bmi")
 
 

@@ -1,0 +1,222 @@
+"""Reported -> told: each version of a report as one HL7 message to each receiver, again until it is acknowledged.
+
+The message is built from the frozen report and fixed before the first send; whatever is sent again is byte for byte the
+same, with the same MSH-10. AA and CA are success and nothing else is. AR and CR put the message before a person at
+once; AE and CE after some tries, since some receivers answer so while they restart. Silence, a lost connection and
+answers to other messages are tried again for as long as it takes. The newest version wins: what was not sent of an
+older one is cancelled. A result that is taken back is followed to every receiver that has or may have it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from config.hl7_out import Hl7Receiver, ResultsOut
+from dicom_io.errors import HeaderInvalid
+from dicom_io.header import acquired_at
+from dicom_io.report_summary import ReportSummary, summarise
+from dicom_io.spool import Spool
+from node.backoff import pause
+from node.errors import FailureCode, GiveUp, Retry
+from node.feeds import hl7_out, mllp_client
+from node.feeds.hl7_out import Envelope, Meaning
+from node.feeds.mllp_client import Address, Answer, NoAnswer
+from node.film import Films
+from node.store import alerts, cases, jobs, outbox, result_messages
+from node.store.alerts import AlertKind
+from node.store.clinical_orders import order_numbers
+from node.store.engine import Connection, Ledger
+from node.store.jobs import Task
+from node.store.result_messages import FrozenMessage, MessageKey
+from node.tasks import SEND_RESULT, result_lane
+
+ERRORS_BEFORE_A_PERSON = 3
+"""How often a receiver may answer AE or CE to one message."""
+
+log = structlog.get_logger()
+
+
+def open_results(c: Connection, case_id: int, version: int, receivers: tuple[str, ...]) -> None:
+    """Have a frozen version told to these receivers; in the transaction that freezes it. Older ones are cancelled."""
+    _open(c, case_id, version, receivers, Meaning.RESULT)
+
+
+def take_back(c: Connection, case_id: int, version: int, *, wrong_patient: bool) -> tuple[str, ...]:
+    """Have the result of a case taken back wherever it is or may be known; these receivers. `version`: the newest."""
+    receivers = result_messages.reached(c, case_id)
+    _open(c, case_id, version, receivers, Meaning.WRONG_PATIENT if wrong_patient else Meaning.DELETED)
+    return receivers
+
+
+def resume(c: Connection, case_id: int) -> tuple[str, ...]:
+    """Take the refused messages of a case up again, now; their receivers."""
+    again = result_messages.wait_again(c, case_id)
+    for key in again:
+        jobs.touch(c, SEND_RESULT, _task_key(key), lane=result_lane(key.receiver))
+    if again:
+        alerts.settle(c, AlertKind.RESULT_REFUSED, f"case {case_id}")
+    return tuple(key.receiver for key in again)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultSender:
+    """Handles `SEND_RESULT` tasks."""
+
+    ledger: Ledger
+    settings: ResultsOut
+    spool: Spool
+    zone: ZoneInfo
+    """Of DICOM times without an offset."""
+
+    def send(self, task: Task) -> Callable[[Connection], None] | None:
+        """Send one message; what the receiver said is recorded in the completion transaction.
+
+        Raises:
+            Retry: it was not acknowledged, or refused and will be asked again.
+            GiveUp: the frozen report cannot be read back.
+            LostLease: another process took the message over.
+
+        """
+        key = _parse(task.key)
+        receiver = self._receiver(key.receiver)
+        if receiver is None:
+            return functools.partial(_refused, key, "the receiver is no longer in the settings", alarm=False)
+        message = self._begin(task, key, receiver)
+        if message is None:
+            return None
+        try:
+            answer = mllp_client.exchange(message.message, message.control_id, self._address(receiver))
+        except NoAnswer as error:
+            raise self._later(task, key, str(error), uncertain=error.sent or message.uncertain) from error
+        if answer.accepted:
+            log.info("result.told", case=key.case_id, receiver=key.receiver, meaning=key.meaning, answer=answer.code)
+            return functools.partial(_sent, key, answer)
+        return self._answered_no(task, key, answer)
+
+    def bury(self, c: Connection, task: Task, why: GiveUp) -> None:
+        """Put the message of a dead task before a person."""
+        _refused(_parse(task.key), str(why), c, alarm=True)
+
+    def _receiver(self, name: str) -> Hl7Receiver | None:
+        return next((r for r in self.settings.receivers if r.name == name), None)
+
+    def _address(self, receiver: Hl7Receiver) -> Address:
+        return Address(
+            host=receiver.host,
+            port=receiver.port,
+            connect_timeout=self.settings.connect_timeout,
+            answer_timeout=self.settings.answer_timeout,
+            context=_tls(receiver) if receiver.tls else None,
+        )
+
+    def _begin(self, task: Task, key: MessageKey, receiver: Hl7Receiver) -> FrozenMessage | None:
+        """The bytes to send, fixed; None when the message is not to be sent any more."""
+        with self.ledger.read() as c:
+            built = result_messages.frozen(c, key)
+        built = built or self._build(key, receiver)
+        with self.ledger.begin() as c:
+            jobs.checkpoint(c, task)
+            return result_messages.begin_send(c, key, built)
+
+    def _build(self, key: MessageKey, receiver: Hl7Receiver) -> FrozenMessage:
+        with self.ledger.read() as c:
+            sr = next((o.part10 for o in outbox.objects(c, key.case_id, key.version, kind="sr")), None)
+            report = self._summary(sr)
+            placer, filler = order_numbers(c, report.accession, report.study_uid)
+            taken_at = self._taken_at(c, key.case_id)
+            opened = result_messages.find(c, key)
+        meaning = Meaning(key.meaning)
+        at = report.at if meaning is Meaning.RESULT or opened is None else opened.opened_at.astimezone(report.at.tzinfo)
+        envelope = Envelope(
+            receiver=receiver.name,
+            application=self.settings.application,
+            facility=self.settings.facility,
+            receiving_application=receiver.application,
+            receiving_facility=receiver.facility,
+            charset=receiver.charset,
+            procedure=self.settings.procedure,
+            placer=placer,
+            filler=filler,
+            taken_at=taken_at,
+        )
+        message = hl7_out.result_message(report, envelope, meaning, at)
+        return FrozenMessage(control_id=hl7_out.control_id(report, receiver.name, meaning), message=message)
+
+    def _summary(self, sr: bytes | None) -> ReportSummary:
+        if sr is None:
+            raise GiveUp(FailureCode.REPORT_INVALID, "the version has no structured report")
+        try:
+            return summarise(sr, self.zone)
+        except HeaderInvalid as error:
+            raise GiveUp(FailureCode.REPORT_INVALID, str(error)) from error
+
+    def _taken_at(self, c: Connection, case_id: int) -> dt.datetime | None:
+        """When the image was taken; None once it has left the spool: the report's study time stands for it then."""
+        try:
+            header = Films(spool=self.spool, zone=self.zone).header(cases.load(c, case_id).source)
+        except GiveUp:
+            return None
+        return acquired_at(header, self.zone)
+
+    def _later(self, task: Task, key: MessageKey, error: str, *, uncertain: bool, answer: str = "") -> Retry:
+        """Record a try without success; when to try again."""
+        with self.ledger.begin() as c:
+            jobs.checkpoint(c, task)
+            before = result_messages.find(c, key)
+            result_messages.mark_tried(c, key, error=error, answer=answer, uncertain=uncertain)
+            tries = 1 if before is None else before.tries + 1
+        log.warning("result.waiting", case=key.case_id, receiver=key.receiver, tries=tries, error=error)
+        return Retry(pause(tries, self.settings), f"{key.receiver}: {error}")
+
+    def _answered_no(self, task: Task, key: MessageKey, answer: Answer) -> Callable[[Connection], None]:
+        """Raise Retry while an AE may yet become an AA; else put it before a person."""
+        error = f"answered {answer.code}" + (f" {answer.error}" if answer.error else "")
+        with self.ledger.read() as c:
+            before = result_messages.find(c, key)
+        if answer.code in ("AE", "CE") and (before is None or before.refusals + 1 < ERRORS_BEFORE_A_PERSON):
+            raise self._later(task, key, error, uncertain=False, answer=answer.code)
+        return functools.partial(_refused, key, error, answer=answer.code, alarm=True)
+
+
+def _open(c: Connection, case_id: int, version: int, receivers: tuple[str, ...], meaning: Meaning) -> None:
+    for key in result_messages.open_messages(c, case_id, version, receivers, meaning):
+        jobs.enqueue(c, SEND_RESULT, _task_key(key), lane=result_lane(key.receiver))
+
+
+def _sent(key: MessageKey, answer: Answer, c: Connection) -> None:
+    result_messages.mark_sent(c, key, answer=answer.code)
+
+
+def _refused(key: MessageKey, error: str, c: Connection, *, answer: str = "", alarm: bool) -> None:
+    if answer:
+        result_messages.mark_tried(c, key, error=error, answer=answer, uncertain=False)
+    result_messages.mark_refused(c, key, error=error)
+    if alarm:
+        alerts.raise_alert(c, AlertKind.RESULT_REFUSED, f"case {key.case_id}", f"{key.receiver}: {error}")
+    log.error("result.refused", case=key.case_id, receiver=key.receiver, meaning=key.meaning, error=error)
+
+
+def _task_key(key: MessageKey) -> str:
+    return f"{key.case_id}|{key.version}|{key.receiver}|{key.meaning}"
+
+
+def _parse(text: str) -> MessageKey:
+    case_id, version, receiver, meaning = text.split("|")
+    return MessageKey(case_id=int(case_id), version=int(version), receiver=receiver, meaning=meaning)
+
+
+@functools.lru_cache(maxsize=16)
+def _tls(receiver: Hl7Receiver) -> ssl.SSLContext:
+    """The client's side of TLS: the receiver must show a certificate for its host by an authority we trust."""
+    context = ssl.create_default_context(cafile=receiver.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if receiver.certificate is not None:
+        context.load_cert_chain(receiver.certificate, receiver.key)
+    return context
