@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -33,9 +34,20 @@ def _time_zone(value: str) -> str:
     return value
 
 
+def _character_sets(values: tuple[str, ...]) -> tuple[str, ...]:
+    """PS3.3 C.12.1.1.2: defined terms; an empty first one stands for the default repertoire."""
+    for number, value in enumerate(values):
+        if not _CHARACTER_SET.fullmatch(value) and (value or number):
+            msg = f"{value!r} is no defined term of Specific Character Set; examples are 'GBK' and 'ISO_IR 100'"
+            raise ValueError(msg)
+    return values
+
+
+_CHARACTER_SET = re.compile(r"ISO_IR \d{1,3}|ISO 2022 IR \d{1,3}|GB18030|GBK")
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 Network = Annotated[str, AfterValidator(_network)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
+CharacterSets = Annotated[tuple[str, ...], AfterValidator(_character_sets)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from config.clinical import Issuer
 from config.csv_feed import CsvSource, CsvValue
 from config.hl7_feed import SendingApplication
+from config.hl7_out import Hl7Receiver
 from config.settings import Destination, Peer, Settings
 
 _WIDTH = 118
@@ -32,6 +33,7 @@ _EXAMPLES = {
         fixed={"sex": "", "issuer": "HOSPITAL", "status": "F"},
         values=(CsvValue(column="Weight", code="29463-7", unit="kg"),),
     ),
+    "results.receivers": Hl7Receiver(name="ris", host="10.1.2.4", application="RIS", facility="HOSPITAL"),
     "delivery.destinations": Destination(name="pacs", ae_title="PACS", host="10.1.2.3", port=104),
 }
 

@@ -15,7 +15,11 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationError
 
 from config.clinical import Clinical
-from config.fields import AeTitle, Group, Network, Port, Seconds, TimeZone
+from config.fields import AeTitle, CharacterSets, Group, Network, Port, Seconds, TimeZone
+from config.hl7_out import ResultsOut
+from config.reconciliation import Reconciliation
+from config.report import Report
+from config.retention import Retention
 from config.tls import ServerTls
 
 
@@ -59,6 +63,9 @@ class Peer(Group):
     association open for that."""
     issuer: str = ""
     """Assigning authority assumed for images of this sender that state none; it narrows a match, never proves one."""
+    charset: CharacterSets = ()
+    """Specific Character Set (0008,0005) in which this sender's headers really are, where it declares a wrong one, e.g.
+    `["GBK"]`."""
 
 
 class ReceptionTls(ServerTls):
@@ -111,29 +118,35 @@ class Reception(Group):
     full_at_percent: Annotated[float, Field(gt=0, le=100)] = 95.0
     """Spool file system fuller than this: C-STORE is answered 0xA700 and the sender keeps the image."""
 
+    @property
+    def charsets(self) -> dict[str, tuple[str, ...]]:
+        """Character sets by the AE title of senders that declare a wrong one."""
+        return {peer.ae_title: peer.charset for peer in self.peers if peer.charset}
+
 
 class Model(Group):
     """What is screened, by which bundle."""
 
     bundle: Path | None = None
-    """Folder of the model bundle; none means the demo bundle shipped with the package (simulated training)."""
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """Worker processes, one thread each."""
+    """Folder of the model bundle, fixed here; none means the one of `osteon model activate`, else the demo bundle that
+    comes with the package (simulated training)."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    """Worker processes, one thread each. `auto`: one per core, less one for reception on hosts of up to four cores."""
+    runtime: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the networks. `auto`: torch on a GPU, else OpenVINO where the `fast` extra is installed and has proved
+    itself here, else torch. With `openvino` it computes in float32 whatever `osteon model parity` found."""
+    decode_reduce: Literal["off", "half"] = "off"
+    """`half` decodes large JPEG 2000 and HTJ2K images at half resolution (three times faster). It takes effect only
+    once `osteon model parity --decode` has admitted it for the active bundle."""
     image_timeout: Annotated[float, Field(ge=5, le=3600)] = 60.0
     """Seconds one image may take a worker; then the process is ended, and after three such ends the case is failed."""
     image_memory_mb: Annotated[int, Field(ge=256, le=1_000_000)] = 2048
     """Megabytes a worker may allocate for its images beyond its loaded model; more is `IMAGE-LIMIT` (Linux)."""
     minimum_age: Annotated[float, Field(ge=50)] = 50.0
     """Years. A T-score diagnosis is valid for post-menopausal women and men from 50 (ISCD); it can be raised only."""
-
-
-class Report(Group):
-    """What is sent."""
-
-    report_on: tuple[Literal["above", "between", "below"], ...] = ("above", "between", "below")
-    """Screening categories that make a report. A missing result looks like a failure, so all by default."""
-    page: bool = True
-    """Send the one-page Secondary Capture beside the SR: viewers that draw no SR show it."""
+    site_prevalence: Annotated[float, Field(ge=0.001, le=0.9)] | None = None
+    """Share of screened patients with osteoporosis at this site, 0.1 = 10 %: probabilities and thresholds are shown on
+    that scale. None shows the calibration data's. No category depends on it."""
 
 
 class Destination(Group):
@@ -147,6 +160,20 @@ class Destination(Group):
     """Its address."""
     port: Annotated[int, Field(ge=1, le=65535)]
     """Its DICOM port."""
+    sr_class: Literal["auto", "enhanced", "comprehensive", "comprehensive3d"] = "auto"
+    """SR class it gets: `auto` is the first of Enhanced, Comprehensive, Comprehensive 3D that it accepts. Pin archives
+    that mirror each other to one class, else both classes of one report meet in one archive."""
+    proof: Literal["auto", "commitment", "find", "qido", "none"] = "auto"
+    """What proves that it keeps a report: its storage commitment (PS3.4 J), C-FIND or QIDO-RS of every object, or
+    `none`. `auto` takes the first of these that it offers; where it offers none, its answers to C-STORE have to do and
+    the report stands as delivered unproved."""
+    qido_url: str = ""
+    """Base URL of its DICOMweb service (PS3.18), e.g. `https://pacs.example/dicom-web`; empty where it has none."""
+    qido_authorization: Path | None = None
+    """File whose one line is sent as the HTTP Authorization header, e.g. `Bearer ...`; readable by the node only."""
+    iocm: Literal["auto", "off"] = "auto"
+    """Send it an IHE IOCM rejection note when a report is withdrawn. `off` where it ignores such notes: then a person
+    is asked to remove the objects there."""
 
 
 class Delivery(Group):
@@ -162,6 +189,18 @@ class Delivery(Group):
     """Seconds before the second try; doubles each time."""
     backoff_cap: Annotated[float, Field(gt=0)] = 600.0
     """Longest pause between tries, seconds."""
+    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds an association may stay silent before it is closed."""
+    retry_hours: Annotated[float, Field(ge=72)] = 72.0
+    """Hours a report is tried at a destination that cannot take it; then it waits, with its bytes, for a person."""
+    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Associations in a row that do not come about before the node stops trying and only asks by C-ECHO."""
+    probe_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds between two C-ECHOs to a destination that is not reachable."""
+    recovery_rate: Annotated[float, Field(gt=0)] = 5.0
+    """Objects a second while a destination that was away takes what has piled up; so that it is not felled again."""
+    commitment_wait: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds to await the report on a storage commitment; then it is asked for again, three times in all."""
     destinations: tuple[Destination, ...] = ()
     """Where results go. Without any, results are recorded and wait."""
 
@@ -176,6 +215,9 @@ class Settings(Group):
     model: Model = Model()
     report: Report = Report()
     delivery: Delivery = Delivery()
+    retention: Retention = Retention()
+    reconciliation: Reconciliation = Reconciliation()
+    results: ResultsOut = ResultsOut()
 
 
 def load(path: Path | None) -> Settings:

@@ -54,13 +54,49 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
         "A report broke one of its own safety rules; nothing of it was sent.",
         "Keep the case and its log and tell the makers of Osteon: this is a fault of the software or the model.",
     ),
+    AlertKind.RESULT_REFUSED: (
+        "An HL7 receiver answered that it does not take the message about a report. The report itself is not affected.",
+        "The detail names receiver and answer. Ask its administrator, then `osteon retry` the case.",
+    ),
+    AlertKind.DELIVERY_REFUSED: (
+        "A destination refuses reports, could not be reached for days, or does not keep what it had answered for.",
+        "`osteon deliveries` says which and why. Mend it there, then `osteon deliveries retry NAME`.",
+    ),
+    AlertKind.DELIVERY_PARTIAL: (
+        "A destination does not take every object of a report (the kinds are named). `sr`: it gets the page alone.",
+        "Have the SOP class enabled there. Reports that are delivered are not sent again by themselves.",
+    ),
+    AlertKind.DESTINATION_DOWN: (
+        "A destination is not reachable. Its reports wait in the ledger and go out in order when it is back.",
+        "Look at the archive and the network; `osteon deliveries` shows what waits. Nothing need be sent by hand.",
+    ),
+    AlertKind.DESTINATION_REMOVED: (
+        "Reports wait for a destination that is no longer in the settings.",
+        "Put it back into the settings, or give it up: `osteon deliveries drop NAME --reason ... --by ...`.",
+    ),
+    AlertKind.PROOF_MISSING: (
+        "A destination answered for reports and does not give the proof that `proof` in its settings asks for.",
+        "Enable it there (storage commitment to the node's port, C-FIND, QIDO-RS), or choose another `proof`.",
+    ),
+    AlertKind.WITHDRAWAL_BY_HAND: (
+        "A report was withdrawn, and this destination does not act on the note that says so, or did not take it.",
+        "Remove or mark the objects there; `osteon case N` lists their UIDs. Then clear this alert.",
+    ),
     AlertKind.TASK_DEAD: (
-        "A piece of work was given up and its case could not be marked as failed: the case stays where it is.",
-        "The first number is the case: read `osteon case N`. Keep the log and tell the makers of Osteon.",
+        "Work was given up: a nightly job (by its name), or one whose case could not be marked and stays where it is.",
+        "A job is done again the next day. Else the first number is the case: read `osteon case N`, and keep the log.",
     ),
     AlertKind.FAST_PATH_REFUSED: (
         "The node's own receive path did not pass its self-test at start. Reception is slower; nothing is lost.",
         'Install the pynetdicom version of deploy/constraints.txt, or set reception.fast_path = "off"; restart.',
+    ),
+    AlertKind.ENGINE_REFUSED: (
+        "The faster engine for the networks did not prove itself on this host, so torch serves: slower, same results.",
+        'Read the reason beside the alert and mend it, then restart; model.runtime = "torch" makes it the choice.',
+    ),
+    AlertKind.COVERAGE: (
+        "Radiographs that the archive lists have no answer here, reports are missing there, or it could not be asked.",
+        "`osteon reconcile --date DAY` names them. Have missing images routed again; reports go out by themselves.",
     ),
     AlertKind.UNIT_DRIFT: (
         "The values of one variable of a feed moved out of their expected range: its unit may have changed.",

@@ -12,7 +12,7 @@ import enum
 import hashlib
 from dataclasses import dataclass
 
-from model.domain import ClinicalInput, Mode, NotAssessed, Scored, ScreeningResult
+from model.domain import ClinicalInput, ClinicalRecord, Mode, NotAssessed, Scored, ScreeningResult
 
 _DERIVED = ("age", "sex")
 """Inputs that are statements about the person, not observations: a change of one is a correction."""
@@ -65,6 +65,12 @@ class Available:
         """SHA-256 (hex) of what would be used, so that the same is flagged, logged or acted on once."""
         known = self.result.reasons if isinstance(self.result, NotAssessed) else _evidence(self.result)
         return hashlib.sha256(repr((known, sorted(self.persons))).encode()).hexdigest()
+
+
+def used_observations(record: ClinicalRecord, result: Scored) -> tuple[int, ...]:
+    """Numbers of the observation versions that the result shows as inputs."""
+    shown = {item.variable for item in result.inputs if item.value is not None}
+    return tuple(o.observation_id for o in record.observations if o.variable in shown)
 
 
 def compare(used: Used, now: Available) -> Finding:

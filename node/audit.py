@@ -3,7 +3,7 @@
 Ids, AE titles and addresses; never a name, a patient identifier or a value. Lines are collected and made durable
 together (`flush`, called every second by `node.contacts`), so that no association waits for them; what a crash may cost
 is the last second of this file, never a case: the ledger holds its history. Nothing here deletes: how long the trail is
-kept is the hospital's rule.
+kept is the hospital's rule (`retention.audit`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import NoReturn
 
 import structlog
 
+FILES = "audit-????-??-??.jsonl"
+"""Names of the files, one a day."""
 MAX_WAITING = 10_000
 """Lines kept in memory while the disk does not take them; further ones are lost, and how many is written."""
 
@@ -89,6 +91,11 @@ class AuditTrail:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def day_of(path: Path) -> dt.date:
+    """The day whose lines a file of the trail holds."""
+    return dt.date.fromisoformat(path.stem.removeprefix("audit-"))
 
 
 def _refuse_short_write() -> NoReturn:

@@ -1,7 +1,7 @@
 """The states of a case, one frozen type each: a step that gets the wrong one does not type-check.
 
     Received -> ImageScored -> Matched -> Screened -> Reported -> Delivered
-        `------------`-----------`---------`-> NotApplicable | Failed
+        `------------`-----------`---------`-> NotApplicable | Failed          `----------`-> Withdrawn
 
 A case is one source image (its SOP Instance UID). An amended report is a further version of the same case, which is
 then Reported again; what became of the earlier version is told by its deliveries (decision 0005). These values are what
@@ -51,8 +51,12 @@ class Proof:
 
     destination: str
     kind: str
-    """What proves it: `c-store` (every C-STORE answered 0x0000 or 0xB0xx)."""
+    """What proves it: `commitment`, `find`, `qido`; or `c-store` (every C-STORE answered 0x0000 or 0xB0xx), which is
+    the destination's word and no proof."""
     at: dt.datetime
+    sr_class: str = ""
+    """SR class it got: `enhanced`, `comprehensive`, `comprehensive3d`; `none` where it took the page alone; empty for
+    reports of old releases."""
 
 
 class Cause(enum.StrEnum):
@@ -65,6 +69,8 @@ class Cause(enum.StrEnum):
     """What the report rests on was corrected, taken back or merged, and the site lets such a report amend itself."""
     PERSON = "person"
     """A person asked for it."""
+    WITHDRAWAL = "withdrawal"
+    """A person withdrew the report: this version says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,5 +173,23 @@ class Failed:
     detail: str
 
 
-Case = Received | ImageScored | Matched | Screened | Reported | Delivered | NotApplicable | Failed
-Final = Delivered | NotApplicable | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn:
+    """A person withdrew the report. Each destination that has it is told: its deliveries say how far that is."""
+
+    case_id: int
+    source: Source
+    version: int
+    """Of the statement that takes the report's place; of the report itself where none had left the node."""
+    reason: str
+    """As the person gave it; no patient data."""
+    rejection: str
+    """`safety` or `quality`: the title of the rejection note."""
+    by: str
+    at: dt.datetime
+    stated: bool = False
+    """The statement and the notes are made, or none is needed."""
+
+
+Case = Received | ImageScored | Matched | Screened | Reported | Delivered | NotApplicable | Failed | Withdrawn
+Final = Delivered | NotApplicable | Failed | Withdrawn

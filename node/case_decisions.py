@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from config.settings import Settings
 from node import process
-from node.case import Case, Delivered, Failed, Reported
-from node.delivery import resume_delivery
-from node.store import alerts, case_json, cases, jobs, reviews
+from node.audit import AuditTrail
+from node.case import Delivered, Failed, Reported, Withdrawn
+from node.delivery_record import resume_delivery
+from node.errors import FailureCode
+from node.results_out import resume as resume_results
+from node.results_out import take_back
+from node.store import alerts, case_json, cases, jobs, outbox, reviews
 from node.store.alerts import AlertKind
 from node.store.engine import Connection
 from node.store.errors import NoSuchCase
 from node.tasks import ADVANCE, INFER_LANE, advance_key
+from node.withdrawal import withdraw
 
 
 def retry_case(settings: Settings, case_id: int) -> str:
-    """Take up a Failed case from its start, or the refused deliveries of a reported one; says what was done.
+    """Take up a Failed case from its start, a withdrawal that could not be stated, or what receivers refused; says so.
 
     Raises:
         NoSuchCase: it is unknown, or there is nothing to retry.
@@ -23,10 +30,13 @@ def retry_case(settings: Settings, case_id: int) -> str:
     ledger = process.open_settings_ledger(settings)
     with ledger.begin() as c:
         case = cases.load(c, case_id)
-        if isinstance(case, Failed):
+        if isinstance(case, Failed) and case.code is not FailureCode.NOT_DELIVERED:
             cases.reopen(c, case_id, kind=ADVANCE, lane=INFER_LANE)
             done = f"case {case_id} is received again and will be screened"
-        elif names := resume_delivery(c, case_id):
+        elif isinstance(case, Withdrawn) and not case.stated:
+            jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)
+            done = f"the withdrawal of case {case_id} will be stated"
+        elif names := (*resume_delivery(c, case_id), *resume_results(c, case_id)):
             done = f"case {case_id} is on its way again to {', '.join(names)}"
         else:
             msg = f"case {case_id} is {case_json.words_of(case)}; there is nothing to retry"
@@ -72,7 +82,56 @@ def amend_case(settings: Settings, case_id: int, *, reason: str) -> str:
     return f"case {case_id} will be amended with what is known now"
 
 
-def _reported(c: Connection, case_id: int) -> Case:
+def withdraw_case(
+    settings: Settings, case_id: int, *, reason: str, rejection: str, by: str, wrong_patient: bool = False
+) -> str:
+    """Take a report back wherever it is; says what was done. Doing it twice changes nothing.
+
+    Args:
+        settings: of the node.
+        case_id: its number.
+        reason: why; it stands in the statement that the archives get, so it names no patient.
+        rejection: `safety` or `quality`, the title of the rejection note.
+        by: who decided.
+        wrong_patient: HL7 receivers are told that the values belonged to another patient (OBX-11 W).
+
+    Raises:
+        NoSuchCase: it is unknown, or has no report.
+        ReportInvalid: the reason cannot stand in a statement.
+
+    """
+    from dicom_io.withdrawal import stated_reason  # noqa: PLC0415 - loads highdicom, which no other decision needs
+
+    said, now = stated_reason(reason), dt.datetime.now(dt.UTC)
+    ledger = process.open_settings_ledger(settings)
+    with ledger.begin() as c:
+        case = cases.load(c, case_id)
+        if isinstance(case, Withdrawn):
+            return f"case {case_id} is withdrawn already; `osteon case {case_id}` says who was told"
+        _reported(c, case_id)
+        jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)  # the task first: see `node.waking`
+        outbox.lock_case(c, case_id)
+        case = _reported(c, case_id)
+        withdrawn = Withdrawn(
+            case_id=case_id,
+            source=case.source,
+            version=case.version,
+            reason=said,
+            rejection=rejection,
+            by=by,
+            at=now,
+        )
+        withdraw(c, withdrawn)
+        _lift(c, case_id)
+        take_back(c, case_id, case.version, wrong_patient=wrong_patient)
+    ledger.close()
+    audit = AuditTrail(settings.storage.data_dir / "audit")
+    audit.record("report.withdrawn", case=case_id, version=case.version, kind=rejection, by=by, reason=said)
+    audit.flush()
+    return f"case {case_id} is withdrawn; every destination that has the report is told: `osteon case {case_id}`"
+
+
+def _reported(c: Connection, case_id: int) -> Reported | Delivered:
     case = cases.load(c, case_id)
     if not isinstance(case, Reported | Delivered):
         msg = f"case {case_id} is {case_json.words_of(case)}; it has no report"

@@ -12,10 +12,12 @@ from rich.table import Table
 from config.settings import Settings
 from node import process
 from node.case import Delivered, Reported
-from node.store import case_json, cases, duplicates, outbox, report_versions, reviews
+from node.store import case_json, cases, duplicates, outbox, report_versions, reviews, sent
 from node.store.case_json import words
+from node.store.delivery_list import UNPROVED
 from node.store.engine import Connection
 from node.store.errors import NoSuchCase
+from node.store.outbox import DeliveryState
 from node.store.report_versions import Version
 
 
@@ -115,10 +117,49 @@ def _version(c: Connection, case_id: int, version: Version) -> dict[str, Any]:
             {"kind": o.kind, "sop_instance_uid": o.sop_instance_uid} for o in outbox.frozen(c, case_id, number)
         ],
         "deliveries": [
-            {"destination": d.destination, "state": str(d.state), "tries": d.tries, "proof": d.proof, "error": d.error}
+            {
+                "destination": d.destination,
+                "state": str(d.state),
+                "tries": d.tries,
+                "proof": d.proof,
+                "error": d.error,
+                "objects": _sent_objects(c, case_id, number, d.destination),
+            }
             for d in outbox.deliveries(c, case_id=case_id, version=number)
         ],
     }
+
+
+def delivery_words(state: str, proof: str | None) -> str:
+    """What the state of a delivery means, with the kind of its proof."""
+    if state == DeliveryState.DELIVERED:
+        return "unproved: it answered the C-STOREs" if proof == UNPROVED else f"proved by {proof}"
+    if state == DeliveryState.SENT:
+        return f"proof by {proof} awaited"
+    return _MEANINGS[state]
+
+
+_MEANINGS = {
+    "waiting": "tried until it is there",
+    "refused": "a person must act",
+    "cancelled": "a newer version took its place, or it was withdrawn",
+    "dropped": "given up by a person",
+}
+
+
+def _sent_objects(c: Connection, case_id: int, version: int, destination: str) -> list[dict[str, Any]]:
+    """What that destination has of a version, or is meant to get: its own SR class and UID, a rejection note."""
+    return [
+        {
+            "kind": one.kind,
+            "sop_class_uid": one.sop_class_uid,
+            "sop_instance_uid": one.sop_instance_uid,
+            "sends": one.sends,
+            "stored": one.stored,
+        }
+        for one in sent.of_case(c, case_id, destination=destination)
+        if one.version == version
+    ]
 
 
 def _print_version(console: Console, version: dict[str, Any]) -> None:
@@ -129,7 +170,12 @@ def _print_version(console: Console, version: dict[str, Any]) -> None:
         console.print(f"    {item['kind']:<5} {item['sop_instance_uid']}", soft_wrap=True)
     for delivery in version["deliveries"]:
         error = f"  {delivery['error']}" if delivery["error"] else ""
-        console.print(f"    to {delivery['destination']}: {delivery['state']}, {delivery['tries']} failed tries{error}")
+        state = f"{delivery['state']} ({delivery_words(delivery['state'], delivery['proof'])})"
+        console.print(f"    to {delivery['destination']}: {state}, {delivery['tries']} failed tries{error}")
+        for item in delivery["objects"]:
+            if item["sop_instance_uid"] not in {o["sop_instance_uid"] for o in version["objects"]}:
+                told = f"sent {item['sends']}x" if item["sends"] else "not sent yet"
+                console.print(f"      {item['kind']:<5} {item['sop_instance_uid']} {told}", soft_wrap=True)
 
 
 def _print_result(console: Console, result: dict[str, Any]) -> None:

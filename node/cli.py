@@ -7,6 +7,7 @@ networks.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +15,18 @@ from typing import Annotated
 import typer
 
 from config.settings import SettingsError, load
-from node.commands import alerts, csv, inbox, persons
+from node.commands import alerts, csv, deliveries, inbox, model, persons, train
+from node.commands.ablation import ablation
 from node.commands.codes import codes
+from node.commands.drift import drift
 from node.commands.evaluate import evaluate
 from node.commands.literature import literature
+from node.commands.phantom import phantom
+from node.commands.reconcile import reconcile
+from node.commands.results import results
+from node.commands.retention import retention
 from node.commands.review import review
+from node.commands.withdraw import withdraw
 
 app = typer.Typer(
     name="osteon",
@@ -27,16 +35,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-train_app = typer.Typer(help="Train model bundles (offline work; needs the `train` extra).", no_args_is_help=True)
-app.add_typer(train_app, name="train")
+app.add_typer(train.app, name="train")
+train.app.command()(ablation)
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(persons.app, name="person")
 app.add_typer(csv.app, name="csv")
+app.add_typer(model.app, name="model")
 app.command()(literature)
+app.command()(phantom)
 app.command()(codes)
 app.command()(review)
+app.command()(withdraw)
+app.command()(results)
+app.command()(retention)
+app.command()(reconcile)
 app.command()(evaluate)
+app.command()(drift)
 
 USAGE_ERROR = 2
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; without it every default holds.")]
@@ -45,6 +61,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 def main() -> None:
     """Entry point of the `osteon` script."""
+    # Before numpy and torch are loaded, here and in every process started from here: each worker is one thread, and
+    # threads that spin while they wait cost a shared host several times more than they give (performance.md D6).
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except Exception as error:
@@ -141,23 +161,38 @@ def doctor(config: ConfigOption = None) -> None:
 
 @app.command()
 def screen(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A DICOM file (CR or DX).")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, readable=True, help="A DICOM file, or a folder or manifest (.csv) of many.")
+    ],
     *,
     clinical: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="CSV in the feed's `observations` form.")
     ] = None,
     age: Annotated[float | None, typer.Option(min=0, max=120, help="Age in years, where the header has none.")] = None,
     sex: Annotated[str, typer.Option(help="F or M, where the header has none.")] = "",
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the report and the page.")] = Path(),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report and page; of many files, the results table [results.csv].")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Of many files: processes. Every core by default.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Screen one file without the network part and write the SR and the page."""
+    """Screen one file and write SR and page; or all of a folder or manifest, over all cores, into one table.
+
+    A manifest has the column `file` and may have `age_years`, `sex` and `weight_kg`. A run that was stopped goes on.
+    """
     from node.screen_file import screen_file  # noqa: PLC0415
 
+    if file.is_dir() or file.suffix.lower() == ".csv":
+        from node.archive_views import screen_archive  # noqa: PLC0415
+
+        if clinical is not None or age is not None or sex or as_json:
+            raise typer.BadParameter("not for many files; state age, sex and weight in a manifest")  # noqa: EM101, TRY003
+        typer.echo(screen_archive(load(config), file, out or Path("results.csv"), workers=workers))
+        return
     if sex not in ("", "F", "M"):
         raise typer.BadParameter("write F or M", param_hint="--sex")  # noqa: EM101, TRY003
-    outcome = screen_file(load(config), file, clinical=clinical, age=age, sex=sex, out=out)
+    outcome = screen_file(load(config), file, clinical=clinical, age=age, sex=sex, out=out or Path())
     typer.echo(outcome.as_json() if as_json else outcome.as_text())
 
 
@@ -183,40 +218,20 @@ def settings() -> None:
     typer.echo(defaults_toml(), nl=False)
 
 
-@app.command()
-def phantom(
-    *,
-    count: Annotated[int, typer.Option("--n", min=1, help="How many simulated patients.")] = 10,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the DICOM files and the truth.")],
-    rows: Annotated[int, typer.Option(min=64, max=4096, help="Height of the images in pixels.")] = 1240,
-    seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 1,
-) -> None:
-    """Write simulated chest radiographs as DX objects, with truth.csv beside them."""
-    from node.demo.phantoms import write_phantoms  # noqa: PLC0415
-
-    write_phantoms(out, count=count, rows=rows, seed=seed)
-
-
-@train_app.command("demo")
-def train_demo(
-    *,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder of the new bundle.")],
-    table: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="bonequality.csv, the real DXA table.")],
-    films: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Real films (NIH) for the gate.")],
-    images: Annotated[int, typer.Option(min=24, help="Simulated radiographs in all three splits.")] = 3200,
-    seed: Annotated[int, typer.Option(help="Same seed, same bundle up to float noise.")] = 7,
-) -> None:
-    """Train the demonstration bundle on simulated radiographs."""
-    from model.train.demo import train_demo as run  # noqa: PLC0415
-
-    metrics = run(out, table=table, films=films, seed=seed, images=images)
-    typer.echo("RESULT train-demo " + " ".join(f"{key}={value}" for key, value in metrics.items()))
-
-
 def _operator_errors() -> tuple[type[Exception], ...]:
     """Errors whose message is the one line an operator needs; asked for only once something was raised."""
     from config.codes import CodeTableError  # noqa: PLC0415
     from model.bundle import BundleError  # noqa: PLC0415 - imports torch
+    from node.crew import NeverReady  # noqa: PLC0415
     from node.store.errors import LedgerError, LedgerUnavailable, NoSuchCase, NoSuchFile  # noqa: PLC0415
 
-    return (SettingsError, CodeTableError, BundleError, LedgerError, LedgerUnavailable, NoSuchCase, NoSuchFile)
+    return (
+        SettingsError,
+        NeverReady,
+        CodeTableError,
+        BundleError,
+        LedgerError,
+        LedgerUnavailable,
+        NoSuchCase,
+        NoSuchFile,
+    )

@@ -29,9 +29,11 @@ from dicom_io.admission import LOOPBACK
 from dicom_io.tls import days_left, make_context
 from dicom_io.transport_check import differences
 from node import process
+from node.active_model import active_bundle
 from node.certificate_watch import URGENT_DAYS, WARN_DAYS
 from node.contacts import ACCEPTED
 from node.peer_advice import advise
+from node.site_verdicts import latest_verdict
 from node.store import peers
 from node.store.errors import LedgerError, LedgerUnavailable
 from node.store.migrate import is_current
@@ -94,7 +96,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _data_directory(folder)
     yield _disk(folder, reception)
     yield from _ledger(settings)
-    yield _bundle(settings.model.bundle)
+    yield _bundle(settings)
 
 
 def _node_runs(folder: Path) -> bool:
@@ -281,18 +283,27 @@ def _rejections(contacts: tuple[Contact, ...], reception: Reception) -> Iterator
         yield Finding(mark=Mark.WARN, what=what, remedy="see `osteon peers --trouble`")
 
 
-def _bundle(folder: Path | None) -> Finding:
+def _bundle(settings: Settings) -> Finding:
     from model.bundle import BundleError, load_bundle  # noqa: PLC0415 - imports torch, which the rest does without
     from model.screener import DEMO_BUNDLE  # noqa: PLC0415
 
     try:
-        bundle = load_bundle(folder or DEMO_BUNDLE)
-    except BundleError as error:
+        folder = active_bundle(settings) or DEMO_BUNDLE
+        bundle = load_bundle(folder)
+    except (BundleError, SettingsError) as error:
         return Finding(mark=Mark.FAIL, what=f"model bundle: {error}")
-    demo = folder is None
+    demo = folder == DEMO_BUNDLE
     what = f"model bundle {bundle.manifest.name} {bundle.manifest.version} loads, its hashes are right"
-    remedy = "demonstration only; name your own with model.bundle" if demo else ""
-    return Finding(mark=Mark.WARN if demo else Mark.OK, what=what, remedy=remedy)
+    if demo:
+        return Finding(
+            mark=Mark.WARN, what=what, remedy="demonstration only; `osteon model activate` lets your own serve"
+        )
+    verdict = latest_verdict(settings, bundle.manifest.bundle_id)
+    if verdict is None or not verdict.accepted:
+        found = "none" if verdict is None else verdict.verdict
+        remedy = "for research or silent comparison only; measure it with `osteon evaluate --site`"
+        return Finding(mark=Mark.WARN, what=f"{what}; verdict of this site: {found}", remedy=remedy)
+    return Finding(mark=Mark.OK, what=f"{what}; verdict of this site: {verdict.verdict}")
 
 
 def _existing(folder: Path) -> Path:

@@ -28,6 +28,8 @@ class FailureCode(enum.StrEnum):
     """The report that was built broke one of its own rules; nothing was sent."""
     WORKER_DIED = "WORKER-DIED"
     """The worker process died in this case again and again."""
+    NOT_DELIVERED = "NOT-DELIVERED"
+    """A person gave up every destination of its report: nobody has it."""
     UNEXPECTED = "UNEXPECTED"
     """An error nobody foresaw, after all retries; the log has it."""
 

@@ -6,15 +6,15 @@ An object that cannot be read stays unreadable: no retry, the case is Failed wit
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from dicom_io.content_digest import is_intact
 from dicom_io.errors import HeaderInvalid, PixelDecodeError
-from dicom_io.header import Header, read_header
+from dicom_io.header import Header, read_header, redeclare
 from dicom_io.radiograph import read_radiograph
 from dicom_io.spool import Spool
 from model.domain import Radiograph
@@ -28,6 +28,10 @@ class Films:
 
     spool: Spool
     zone: ZoneInfo
+    half_from: int | None = None
+    """Short side in px from which wavelet-compressed images are decoded at half resolution; None: never."""
+    charsets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Character set in which a sender's headers really are, by its AE title."""
 
     def header(self, source: Source) -> Header:
         """The header as received, without pixels.
@@ -37,7 +41,9 @@ class Films:
 
         """
         with _unreadable_gives_up():
-            return read_header(self._stored(source))
+            header = read_header(self._stored(source))
+        redeclare(header, self.charsets.get(source.calling_ae, ()))
+        return header
 
     def radiograph(self, source: Source) -> Radiograph:
         """The decoded image, once its bytes are proved to be those that were received.
@@ -47,7 +53,7 @@ class Films:
 
         """
         with _unreadable_gives_up():
-            return _decode(self._stored(source), source.digest, self.zone)
+            return _decode(self._stored(source), source.digest, self.zone, self.half_from)
 
     def _stored(self, source: Source) -> Path:
         path = self.spool.path(source.spool_file)
@@ -57,11 +63,11 @@ class Films:
 
 
 @functools.lru_cache(maxsize=1)
-def _decode(path: Path, digest: str, zone: ZoneInfo) -> Radiograph:
+def _decode(path: Path, digest: str, zone: ZoneInfo, half_from: int | None) -> Radiograph:
     """Decode a spooled file; kept for the report that follows its score at once."""
     if not is_intact(path, digest):
         raise GiveUp(FailureCode.SPOOL_MISSING, f"{path.name} is not what was received (its digest differs)")
-    return read_radiograph(path, zone=zone)
+    return read_radiograph(path, zone=zone, half_from=half_from)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _STATUS: Final = Path("/proc/self/status")
 _DATA: Final = "VmData:"
-_TORCH_REFUSED: Final = ("DefaultCPUAllocator", "allocate memory", "not enough memory")
+_ENGINE_REFUSED: Final = ("DefaultCPUAllocator", "allocate memory", "not enough memory", "bad_alloc")
 
 log = structlog.get_logger()
 
@@ -66,8 +66,8 @@ def cause_of(exit_status: int | None) -> str:
 
 
 def _memory_refused(error: Exception) -> bool:
-    """Also by torch's allocator, whose error is told from others by its words only."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _TORCH_REFUSED)
+    """Also by torch's or OpenVINO's allocator, whose error is told from others by its words only."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _ENGINE_REFUSED)
 
 
 def _bound_memory(megabytes: int) -> None:

@@ -6,6 +6,7 @@ with Success. This process imports no torch, so it starts in a second and stays 
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
 import functools
 from collections.abc import Callable
@@ -17,29 +18,51 @@ import structlog
 from config.code_file import code_table
 from config.settings import Settings, SettingsError
 from dicom_io.commitment_scp import CommitmentScp
+from dicom_io.commitment_scu import CommitmentEvents
 from dicom_io.spool import Spool
 from dicom_io.storage_scp import StorageScp
-from node import process
+from node import breaker, process
 from node.audit import AuditTrail
+from node.breaker import Pace, Prober, lane_flows, watch_removed
 from node.certificate_watch import watch_certificate
 from node.clinical_feed import ClinicalFeed
 from node.commitment import Committer, record_request
 from node.contacts import ContactBook
-from node.delivery import Deliverer, direct_undirected
+from node.delivery import Deliverer
+from node.delivery_record import direct_undirected
 from node.dispatch.local import Dispatcher
 from node.drift import watch_medians
 from node.errors import GiveUp
+from node.housekeeping import RECONCILE, RETENTION, Housekeeper
+from node.proof import Prover, record_event, wants_events
+from node.reconcile import Reconciler
 from node.registrar import Registrar
+from node.results_out import ResultSender
+from node.retention import Keeper, purge_and_tell
 from node.schedule import Clock
 from node.store import alerts
 from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
 from node.store.jobs import Task
-from node.tasks import COMMITMENT_LANE, DELIVER, REPORT_COMMITMENT, destination_lane
+from node.tasks import (
+    COMMITMENT_LANE,
+    DELIVER,
+    HOUSEKEEPING,
+    HOUSEKEEPING_LANE,
+    PROBE,
+    PROBE_LANE,
+    PROVE,
+    REPORT_COMMITMENT,
+    SEND_RESULT,
+    destination_lane,
+    result_lane,
+)
 
 POLL_SECONDS = 0.1
 """How often the delivery lanes look for reports that a worker process has made."""
 SENDERS_PER_DESTINATION = 2
+PROBERS = 2
+"""Several destinations that are away at once delay each other's probe a little, and nothing else."""
 COMMITMENT_REPORTERS = 2
 """One requestor that does not answer delays the others less."""
 
@@ -68,7 +91,15 @@ class Listener:
         self._spool = Spool(process.spool_directory(settings))
         self._inbox: Ledger = process.open_settings_inbox(settings)
         self._feed = ClinicalFeed(self._ledger, self._inbox, settings)
-        self._deliverer = Deliverer(ledger=self._ledger, settings=settings.delivery)
+        destinations = settings.delivery.destinations
+        self._deliverer = Deliverer(
+            ledger=self._ledger,
+            settings=settings.delivery,
+            preference=settings.report.sr_classes,
+            paces={d.name: Pace(settings.delivery.recovery_rate) for d in destinations},
+        )
+        self._events = CommitmentEvents(functools.partial(record_event, self._ledger))
+        self._prover = Prover(ledger=self._ledger, settings=settings.delivery, events=self._events)
         self._audit = AuditTrail(directory / "audit")
         self._commitment = CommitmentScp(functools.partial(record_request, self._ledger))
         self._committer = Committer(
@@ -78,16 +109,28 @@ class Listener:
             report_here=self._commitment.report_here,
             audit=self._audit,
         )
+        self._results = ResultSender(
+            ledger=self._ledger, settings=settings.results, spool=self._spool, zone=settings.site.zone
+        )
+        self._keeper = Keeper(
+            ledger=self._ledger, spool=self._spool, settings=settings, now=lambda: dt.datetime.now(dt.UTC)
+        )
+        self._housekeeper = Housekeeper(ledger=self._ledger, work=self._periodic())
         self._dispatcher = Dispatcher(
             self._ledger,
             handlers={
+                HOUSEKEEPING: self._housekeeper.do,
                 DELIVER: self._deliverer.deliver,
+                PROVE: self._prover.prove,
+                PROBE: Prober(ledger=self._ledger, settings=settings.delivery).probe,
+                SEND_RESULT: self._results.send,
                 REPORT_COMMITMENT: self._committer.report,
             },
             lanes=_lanes(settings),
             poll=POLL_SECONDS,
             on_dead=self._bury,
             max_crashes=None,  # frozen bytes end no process; only an administrator or the host does
+            gate=lane_flows,
         )
         self._contacts = ContactBook(self._ledger, self._audit)
         self._registrar = Registrar(ledger=self._ledger, spool=self._spool, audit=self._audit)
@@ -97,11 +140,13 @@ class Listener:
             self._registrar.record,
             self._contacts,
             self._commitment if settings.reception.commitment else None,
+            self._events if wants_events(destinations) else None,
         )
         self._clock = Clock(
             settings.clinical.csv,
             self._feed.poll_csv,
             hourly=(
+                self._housekeeper.ask_daily,
                 self._feed.purge,
                 lambda: watch_medians(self._ledger, code_table(settings.clinical.codes.file)),
             ),
@@ -122,8 +167,11 @@ class Listener:
         self._dispatcher.start()
         with self._ledger.begin() as c:
             directed = direct_undirected(c, self._settings.delivery.destinations)
+            watch_removed(c, (d.name for d in self._settings.delivery.destinations))
+            breaker.keep_asking(c, self._settings.delivery)
             _tell_receive_path(c, self._scp.fast_path_refused)
         self._clock.start()
+        self._housekeeper.ask_daily()
         log.info(
             "listener.ready",
             ae_title=self._settings.reception.ae_title,
@@ -148,6 +196,7 @@ class Listener:
 
     def stop(self) -> None:
         """Refuse new work, finish what runs within the drain time, and release everything."""
+        self._keeper.stopping.set()
         self._clock.stop()
         self._scp.stop()
         self._feed.stop()
@@ -158,10 +207,26 @@ class Listener:
         self._lock.close()
         log.info("listener.stopped")
 
+    def _periodic(self) -> dict[str, Callable[[], None]]:
+        """What is done once a day."""
+        retain = {RETENTION: lambda: purge_and_tell(self._keeper, self._audit)}
+        if not self._settings.reconciliation.archive:
+            return retain
+        reconciler = Reconciler(ledger=self._ledger, settings=self._settings, now=lambda: dt.datetime.now(dt.UTC))
+        return retain | {RECONCILE: reconciler.nightly}
+
     def _bury(self, c: Connection, task: Task, why: GiveUp) -> None:
         match task.kind:
             case "deliver":
                 self._deliverer.bury(c, task, why)
+            case "prove":
+                self._prover.bury(c, task, why)
+            case "probe":  # nobody would ask any more: let the deliveries find out by themselves
+                breaker.release(c, task.key, dt.datetime.now(dt.UTC))
+            case "send-result":
+                self._results.bury(c, task, why)
+            case "housekeeping":
+                self._housekeeper.bury(c, task, why)
             case _:
                 log.error("task.dead", kind=task.kind, key=task.key, error=str(why))
 
@@ -184,7 +249,8 @@ def _lanes(settings: Settings) -> dict[str, int]:
     """Threads by lane."""
     lanes = {destination_lane(d.name): SENDERS_PER_DESTINATION for d in settings.delivery.destinations}
     commitment = {COMMITMENT_LANE: COMMITMENT_REPORTERS} if settings.reception.commitment else {}
-    return lanes | commitment
+    results = {result_lane(r.name): 1 for r in settings.results.receivers}
+    return {HOUSEKEEPING_LANE: 1} | lanes | commitment | results | ({PROBE_LANE: PROBERS} if lanes else {})
 
 
 def _sole_owner(directory: Path) -> IO[str]:

@@ -14,9 +14,8 @@ the same parts.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
 from config.settings import Settings
@@ -29,12 +28,14 @@ from model.domain import (
     ClinicalRecord,
     ImageScore,
     MatchClass,
+    ModelFacts,
     NotAssessed,
     Radiograph,
     Reason,
     Scored,
     ScreeningResult,
 )
+from node.amendment import used_observations
 from node.case import (
     Basis,
     Case,
@@ -44,13 +45,14 @@ from node.case import (
     NotApplicable,
     Received,
     Reported,
-    ReportObject,
     Screened,
     Source,
 )
 from node.errors import FailureCode, GiveUp, Retry
 from node.film import Films
 from node.joining import Joined, Joiner
+from node.not_analysed import statement
+from node.report_context import report_context, summary
 from node.store import image_scores, outbox
 from node.store.engine import Ledger
 
@@ -60,6 +62,8 @@ class Screening(Protocol):
 
     @property
     def digest(self) -> str: ...  # noqa: D102 - as in the screener
+    @property
+    def facts(self) -> ModelFacts: ...  # noqa: D102
     @property
     def required(self) -> tuple[str, ...]: ...  # noqa: D102
     def image_part(self, radiograph: Radiograph) -> ImageScore | NotAssessed: ...  # noqa: D102
@@ -82,6 +86,10 @@ class Step:
     """Codes of a MATCH_CONFLICT, for the alert that is raised with this state."""
     stirred_at: dt.datetime | None = None
     """What the feeds had told until then is in this state."""
+    receivers: tuple[str, ...] = ()
+    """HL7 receivers that are told of the report."""
+    destinations: tuple[str, ...] = ()
+    """Where the objects of a case go that is not Reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +105,8 @@ class Pipeline:
     now: Callable[[], dt.datetime]
     narrowed_days: Mapping[str, float] = field(default_factory=dict)
     """Look-backs of the model bundle, days by variable; they narrow the site's."""
+    half_from: int | None = None
+    """Short side in px from which images are decoded at half resolution; None: never."""
 
     def advance(self, case: Received | ImageScored | Matched | Screened) -> Step:
         """Take `case` one step further.
@@ -108,11 +118,11 @@ class Pipeline:
         """
         match case:
             case Received():
-                return self.look(case)
+                return self._stated(self.look(case))
             case ImageScored():
                 return self.match(case)
             case Matched():
-                return self.screen(case)
+                return self._stated(self.screen(case))
             case Screened():
                 observations = used_observations(case.record, case.result)
                 return self.report(case, Basis(persons=case.persons, observations=observations))
@@ -172,7 +182,7 @@ class Pipeline:
         wanted = case.result.category.lower() in self.settings.report.report_on
         if not wanted and (amends is None or not amends.predecessors):
             return _no_report(case, basis, 1 if amends is None else amends.version)
-        header, context = self._films.header(case.source), self._context(amends)
+        header, context = self._films.header(case.source), self.context(amends)
         try:
             objects = build_results(header, self._films.radiograph(case.source), case.result, context)
         except ReportInvalid as error:
@@ -182,12 +192,13 @@ class Pipeline:
             source=case.source,
             match=case.record.match,
             result=case.result,
-            objects=tuple(_summary(o) for o in objects),
-            destinations=tuple(d.name for d in self.settings.delivery.destinations),
+            objects=tuple(summary(o) for o in objects),
+            destinations=self._destinations,
             version=context.version,
         )
         why = f"version {context.version}: {_listed(o.kind for o in objects)} for {_listed(reported.destinations)}"
-        return Step(case=reported, why=why, objects=objects, basis=basis)
+        receivers = tuple(r.name for r in self.settings.results.receivers)
+        return Step(case=reported, why=why, objects=objects, basis=basis, receivers=receivers)
 
     def join(self, source: Source) -> Joined:
         """What is known now of the image's patient, as of the image's time."""
@@ -213,9 +224,31 @@ class Pipeline:
             return image, None
         return image, image_scores.Entry(digest=source.digest, model=model, score=image)
 
+    def context(self, amends: Amends | None) -> ReportContext:
+        """What the objects of a version depend on beside image and result; `amends` as in `report`."""
+        return report_context(
+            self.settings, self.installation, node_version=self.node_version, at=self.now(), amends=amends
+        )
+
+    def _stated(self, step: Step) -> Step:
+        """A case that ends without a score, with the report that says so where the site wants one."""
+        if not isinstance(step.case, NotApplicable) or not self.settings.report.send_not_analysed:
+            return step
+        header = self._films.header(step.case.source)
+        objects = statement(step.case, header, self.screener.facts, self.context(None))
+        told = f"; reported as not analysed: {_listed(o.kind for o in objects)}" if objects else ""
+        return replace(step, objects=objects, destinations=self._destinations, why=step.why + told)
+
+    @property
+    def _destinations(self) -> tuple[str, ...]:
+        return tuple(d.name for d in self.settings.delivery.destinations)
+
     @property
     def _films(self) -> Films:
-        return Films(spool=self.spool, zone=self.settings.site.zone)
+        settings = self.settings
+        return Films(
+            spool=self.spool, zone=settings.site.zone, charsets=settings.reception.charsets, half_from=self.half_from
+        )
 
     def _wait(self) -> float:
         """Seconds an image may wait for clinical data; none when no feed could bring them."""
@@ -232,18 +265,6 @@ class Pipeline:
         """Age known to be under the limit: no need to wait. An unknown age may still come with the clinical data."""
         under = age_years is not None and age_years < self.settings.model.minimum_age
         return (Reason.AGE_UNDER,) if under else ()
-
-    def _context(self, amends: Amends | None) -> ReportContext:
-        return ReportContext(
-            site_name=self.settings.site.name,
-            zone=self.settings.site.zone,
-            ae_title=self.settings.delivery.ae_title,
-            installation=self.installation,
-            node_version=self.node_version,
-            at=self.now() if amends is None else amends.not_before(self.now()),
-            with_page=self.settings.report.page,
-            amends=amends,
-        )
 
 
 def _not_applicable(
@@ -266,21 +287,6 @@ def _no_report(case: Screened, basis: Basis, version: int) -> Step:
     )
     why = f"no report: report.report_on leaves out {case.result.category.lower()!r}"
     return Step(case=ended, why=why, basis=basis)
-
-
-def used_observations(record: ClinicalRecord, result: Scored) -> tuple[int, ...]:
-    """Numbers of the observation versions that the result shows as inputs."""
-    shown = {item.variable for item in result.inputs if item.value is not None}
-    return tuple(o.observation_id for o in record.observations if o.variable in shown)
-
-
-def _summary(built: BuiltObject) -> ReportObject:
-    return ReportObject(
-        kind=built.kind,
-        sop_class_uid=built.sop_class_uid,
-        sop_instance_uid=built.sop_instance_uid,
-        sha256=hashlib.sha256(built.part10).hexdigest(),
-    )
 
 
 def _listed(names: Iterable[str]) -> str:

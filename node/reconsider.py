@@ -18,16 +18,15 @@ from dataclasses import dataclass
 from dicom_io.versions import EarlierDocument, amends
 from model.domain import MatchClass, Mode, NotAssessed, Scored
 from node import amendment
-from node.amendment import Available, Finding, ReviewCode, Used
+from node.amendment import Available, Finding, ReviewCode, Used, used_observations
 from node.case import Basis, Cause, Delivered, Reported, Screened
+from node.delivery_record import under_way
 from node.errors import FailureCode, GiveUp, Retry
 from node.joining import Joined
-from node.pipeline import Pipeline, Step, used_observations
-from node.store import clinical_persons, image_scores, jobs, outbox, report_versions, reviews
-from node.store.engine import Connection
+from node.pipeline import Pipeline, Step
+from node.store import clinical_persons, image_scores, report_versions, reviews
 from node.store.report_versions import Version
 from node.store.reviews import Pending
-from node.tasks import DELIVER, deliver_key
 
 UNDER_WAY_SECONDS = 1.0
 """Until the end of a send is looked for again: only then is it known whether the version left the node."""
@@ -140,7 +139,7 @@ class Reconsideration:
     ) -> Weighed:
         """The next version, built with the evidence of now; a failure leaves the old one and asks for a person."""
         with self.pipeline.ledger.read() as c:
-            if _under_way(c, case.case_id):
+            if under_way(c, case.case_id):
                 raise Retry(UNDER_WAY_SECONDS, "an earlier version is just being sent")
             documents = report_versions.documents(c, case.case_id)
             released = report_versions.released(c, case.case_id)
@@ -183,11 +182,6 @@ class Reconsideration:
     @property
     def _amends_itself(self) -> bool:
         return self.pipeline.settings.clinical.on_correction == "amend"
-
-
-def _under_way(c: Connection, case_id: int) -> bool:
-    keys = (deliver_key(case_id, d.version, d.destination) for d in outbox.deliveries(c, case_id=case_id))
-    return any(jobs.being_done(c, DELIVER, key) for key in keys)
 
 
 def _amended_before(versions: tuple[Version, ...]) -> bool:

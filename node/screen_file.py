@@ -26,8 +26,9 @@ from dicom_io.header import instance_reference, read_header
 from dicom_io.reading import page_png
 from dicom_io.results import BuiltObject, Installation
 from dicom_io.spool import Spool
-from model.domain import ClinicalRecord, ImageScore, NotAssessed, Radiograph, Scored, ScreeningResult, Sex
+from model.domain import ClinicalRecord, ImageScore, ModelFacts, NotAssessed, Radiograph, Scored, ScreeningResult, Sex
 from model.screener import Screener, load_screener
+from node.active_model import active_bundle
 from node.case import ImageScored, Matched, NotApplicable, Received, Screened, Source
 from node.clinical_feed import import_csv
 from node.errors import FailureCode, GiveUp
@@ -87,6 +88,10 @@ class _Stated:
         return self.screener.digest
 
     @property
+    def facts(self) -> ModelFacts:
+        return self.screener.facts
+
+    @property
     def required(self) -> tuple[str, ...]:
         return self.screener.required
 
@@ -109,7 +114,9 @@ def screen_file(
         SettingsError: the clinical file is not in the feed's form.
 
     """
-    screener = load_screener(settings.model.bundle, minimum_age=settings.model.minimum_age)
+    screener = load_screener(  # torch, the reference: one file is not worth proving another engine
+        active_bundle(settings), minimum_age=settings.model.minimum_age, prevalence=settings.model.site_prevalence
+    )
     stated = _Stated(screener=screener, age_years=age, sex=Sex(sex) if sex else Sex.UNKNOWN)
     with tempfile.TemporaryDirectory(prefix="osteon-screen-") as folder:
         ledger = open_ledger(Path(folder) / "ledger.db")
@@ -140,7 +147,9 @@ def _outcome(pipeline: Pipeline, file: Path, out: Path) -> FileOutcome:
         return FileOutcome(state="failed", reason=error.code, detail=error.detail)
     if isinstance(step.case, NotApplicable):
         measured = dict(step.case.measurements)
-        return FileOutcome(state="not-applicable", reason=",".join(step.case.reasons), measurements=measured)
+        paths = _write(step.objects, out, file.stem) if step.objects else {}
+        reasons = ",".join(step.case.reasons)
+        return FileOutcome(state="not-applicable", reason=reasons, measurements=measured, paths=paths)
     result = getattr(step.case, "result", None)
     return FileOutcome(state="reported", result=result, paths=_write(step.objects, out, file.stem))
 

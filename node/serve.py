@@ -7,6 +7,7 @@ line; once a worker has served, reception goes on whatever happens, cases wait, 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -15,13 +16,16 @@ from typing import Final
 
 import structlog
 
-from config.settings import Settings
+from config.settings import Model, Settings, SettingsError
 from node import process
 from node.limits import cause_of
 from node.listener import Listener
 
 EXIT_UNUSABLE: Final = 2
 """Exit status of a worker, and of the node, whose bundle or configuration cannot be used."""
+
+SMALL_HOST_CORES: Final = 4
+"""Up to so many, one is left to reception, feeds and delivery."""
 
 _CONTEXT: Final = multiprocessing.get_context("spawn")  # a fork would carry threads and database connections along
 _LONGEST_PAUSE: Final = 30.0
@@ -36,7 +40,7 @@ def serve(settings: Settings) -> int:
     stop = process.stop_on_signals()
     listener = Listener(settings)
     listener.start()
-    workers = [_Supervised(settings, number) for number in range(settings.model.workers)]
+    workers = [_Supervised(settings, number) for number in range(worker_count(settings.model))]
     status = 0
     while not stop.wait(_POLL):
         for worker in workers:
@@ -51,6 +55,14 @@ def serve(settings: Settings) -> int:
     for worker in workers:
         worker.join(deadline)
     return status
+
+
+def worker_count(model: Model) -> int:
+    """How many workers: as written, or one for each core this process may use, less one on a small host."""
+    if model.workers != "auto":
+        return model.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1 if cores <= SMALL_HOST_CORES else cores)
 
 
 class _Supervised:
@@ -105,12 +117,12 @@ class _Supervised:
 
 def _work(settings: Settings, has_served: threading.Event) -> None:
     """Body of the child: here, and only here, the networks are loaded."""
-    from model.bundle import BundleError  # noqa: PLC0415 - imports torch, which the parent must not
+    from model.bundle import BundleError  # noqa: PLC0415 - numpy, OpenCV and more that the parent does without
     from node.worker import work  # noqa: PLC0415
 
     process.configure_logging()
     try:
         work(settings, ready=has_served.set)
-    except BundleError as error:
+    except (BundleError, SettingsError) as error:
         print(f"osteon: {error}", file=sys.stderr)  # noqa: T201 - the one line for the operator
         sys.exit(EXIT_UNUSABLE)

@@ -12,9 +12,22 @@ INFER_LANE: Final = "infer"
 DELIVER: Final = "deliver"
 """Bring one version of a report to one destination. Key: `case|version|destination`."""
 
+PROVE: Final = "prove"
+"""Find out whether one destination keeps one version of a report. Key as for `DELIVER`."""
+PROBE: Final = "probe"
+"""Ask a destination that was away whether it is back. Key: its name."""
+PROBE_LANE: Final = "probe"
+
 REPORT_COMMITMENT: Final = "report-commitment"
 """Check what a commitment request names and report to the requestor. Key: the Transaction UID."""
 COMMITMENT_LANE: Final = "commitment"
+
+SEND_RESULT: Final = "send-result"
+"""Tell one HL7 receiver about one version of a report. Key: `case|version|receiver|meaning`."""
+
+HOUSEKEEPING: Final = "housekeeping"
+"""Do a periodic job for one slot of time. Key: `name:slot`."""
+HOUSEKEEPING_LANE: Final = "housekeeping"
 
 
 def advance_key(case_id: int) -> str:
@@ -23,12 +36,12 @@ def advance_key(case_id: int) -> str:
 
 
 def deliver_key(case_id: int, version: int, destination: str) -> str:
-    """Key of a `DELIVER` task."""
+    """Key of a `DELIVER` or `PROVE` task."""
     return f"{case_id}|{version}|{destination}"
 
 
 def parse_deliver_key(key: str) -> tuple[int, int, str]:
-    """(case, version, destination) of a `DELIVER` task."""
+    """(case, version, destination) of a `DELIVER` or `PROVE` task."""
     case_id, version, destination = key.split("|", 2)
     return int(case_id), int(version), destination
 
@@ -36,3 +49,8 @@ def parse_deliver_key(key: str) -> tuple[int, int, str]:
 def destination_lane(destination: str) -> str:
     """Lane of one destination: a dead archive delays no other."""
     return f"net:{destination}"
+
+
+def result_lane(receiver: str) -> str:
+    """Lane of one HL7 receiver: one message at a time goes to it, and a dead one delays no other."""
+    return f"hl7:{receiver}"

@@ -1,6 +1,7 @@
 """Composition root 2: claim a due case, take it on step by step, record each outcome.
 
-One worker process screens one image at a time in one thread; torch is loaded here and nowhere else in the running node.
+One worker process screens one image at a time in one thread. The networks are loaded here and nowhere else in the
+running node; where OpenVINO runs them, torch is not even imported.
 A worker goes on with the next step of its case at once, and saves each state in a transaction that proves, by the fence
 of the task, that the case is still its own.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import importlib.metadata
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,14 +22,17 @@ from dicom_io.results import Installation
 from dicom_io.spool import Spool
 from model.screener import load_screener
 from node import process
+from node.active_model import activation, active_bundle, wait_for_change
 from node.amendment import ReviewCode
-from node.case import Delivered, Failed, ImageScored, Matched, Received, Reported, Screened
-from node.delivery import begin_deliveries
+from node.case import Delivered, Failed, ImageScored, Matched, NotApplicable, Received, Reported, Screened, Withdrawn
+from node.delivery_record import begin_deliveries
 from node.dispatch.local import Dispatcher
+from node.engine_choice import half_from, tell_engine, wanted_engines
 from node.errors import FailureCode, GiveUp
 from node.limits import bounded
 from node.pipeline import Pipeline, Step
 from node.reconsider import Reconsideration, Weighed
+from node.results_out import open_results
 from node.store import alerts, cases, image_scores, jobs, outbox, report_versions, reviews
 from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
@@ -35,6 +40,7 @@ from node.store.installation import installation_identity
 from node.store.jobs import Task
 from node.tasks import ADVANCE, INFER_LANE, advance_key
 from node.waking import Waking
+from node.withdrawal import Withdrawing, save_statement, to_be_done_by_hand
 
 POLL_SECONDS = 0.1
 """How often a worker looks for images that another process received; about 2 % of a core when idle (measured)."""
@@ -49,14 +55,28 @@ def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> Non
 
     Raises:
         BundleError: the model bundle is missing, changed or does not reproduce its golden results.
+        SettingsError: the activated bundle is gone or was exchanged.
         LedgerError: the ledger cannot be used.
 
     """
     stop = process.stop_on_signals()
     process.stop_with_parent(stop)
-    screener = load_screener(settings.model.bundle, minimum_age=settings.model.minimum_age)
+    while _serve(settings, stop, ready=ready):
+        log.info("worker.other_bundle_activated")
+
+
+def _serve(settings: Settings, stop: threading.Event, *, ready: Callable[[], None]) -> bool:
+    """Work with the bundle that is active now; True when another one was activated and this worker is idle again."""
+    serving = activation(settings)
+    screener = load_screener(
+        active_bundle(settings),
+        minimum_age=settings.model.minimum_age,
+        prevalence=settings.model.site_prevalence,
+        engines=wanted_engines(settings),
+    )
     ledger = process.open_settings_ledger(settings)
     with ledger.begin() as c:
+        tell_engine(c, screener.refused)
         namespace, serial = installation_identity(c)
         woken = Waking(settle=settings.clinical.amend_settle).by_code_table(c, settings.clinical)
     pipeline = Pipeline(
@@ -68,6 +88,7 @@ def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> Non
         node_version=importlib.metadata.version("osteon"),
         now=lambda: dt.datetime.now(dt.UTC),
         narrowed_days=screener.lookback_days,
+        half_from=half_from(settings, screener.bundle),
     )
     worker = CaseWorker(ledger=ledger, pipeline=pipeline)
     dispatcher = Dispatcher(
@@ -79,12 +100,15 @@ def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> Non
     )
     dispatcher.start()
     ready()
-    facts = screener.facts
-    log.info("worker.ready", model=facts.bundle_id, simulated_training=facts.simulated_training, woken=woken)
-    stop.wait()
+    facts, engine = screener.facts, str(screener.bundle.runtime.facts())
+    log.info(
+        "worker.ready", model=facts.bundle_id, simulated_training=facts.simulated_training, engine=engine, woken=woken
+    )
+    changed = wait_for_change(stop, settings, serving)
     dispatcher.stop(process.DRAIN_SECONDS)
     ledger.close()
     log.info("worker.stopped")
+    return changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +142,10 @@ class CaseWorker:
             case = step.case
         if isinstance(case, Reported | Delivered):
             weighed = Reconsideration(pipeline=self.pipeline).weigh(case)
-            return None if weighed is None else functools.partial(save_weighed, task=task, case=case, weighed=weighed)
+            if weighed is not None:
+                return functools.partial(save_unless_withdrawn, task=task, case=case, weighed=weighed)
+        if isinstance(case, Withdrawn) and not case.stated:
+            return functools.partial(save_statement, statement=Withdrawing(pipeline=self.pipeline).state(case))
         return None
 
     def bury(self, c: Connection, task: Task, why: GiveUp) -> None:
@@ -132,6 +159,8 @@ class CaseWorker:
             log.error("case.failed", case=case.case_id, code=str(why.code), detail=why.detail)
         elif isinstance(case, Reported | Delivered):
             _ask_for_review(c, case.case_id, ReviewCode.AMENDMENT_FAILED, f"not amended: {why}")
+        elif isinstance(case, Withdrawn):
+            to_be_done_by_hand(c, case, why)
 
 
 def save_step(c: Connection, *, task: Task, step: Step) -> None:
@@ -149,6 +178,17 @@ def save_step(c: Connection, *, task: Task, step: Step) -> None:
     if isinstance(case, Reported):
         outbox.freeze_once(c, case.case_id, case.version, step.objects)
         begin_deliveries(c, case.case_id, case.version, case.destinations)
+        open_results(c, case.case_id, case.version, step.receivers)
+    if isinstance(case, NotApplicable) and step.objects:
+        outbox.freeze_once(c, case.case_id, 1, step.objects)
+        begin_deliveries(c, case.case_id, 1, step.destinations)
+
+
+def save_unless_withdrawn(c: Connection, *, task: Task, case: Reported | Delivered, weighed: Weighed) -> None:
+    """Record what weighing brought, unless a person withdrew the report meanwhile: then it is over with it."""
+    outbox.lock_case(c, case.case_id)
+    if not isinstance(cases.load(c, case.case_id), Withdrawn):
+        save_weighed(c, task=task, case=case, weighed=weighed)
 
 
 def save_weighed(c: Connection, *, task: Task, case: Reported | Delivered, weighed: Weighed) -> None:

@@ -16,6 +16,8 @@ from typing import Any, Self
 
 AE_TITLE = "ORTHANC"
 _SCRIPT = Path(__file__).with_name("autoroute.lua")
+_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+"""Debian package `orthanc-dicomweb`; QIDO-RS and WADO-RS below `/dicom-web/`."""
 _START_LIMIT = 30.0
 
 
@@ -36,6 +38,7 @@ class OrthancPacs:
         node_ae: str,
         node_port: int,
         script: Path = _SCRIPT,
+        dicomweb: bool = False,
     ) -> None:
         self.folder = folder
         self.dicom_port = dicom_port
@@ -53,7 +56,8 @@ class OrthancPacs:
             "DicomModalities": {"osteon": [node_ae, "127.0.0.1", node_port]},
             "LuaScripts": [str(script)],
             "OverwriteInstances": False,
-            "Plugins": [],
+            "Plugins": [str(_DICOMWEB)] if dicomweb else [],
+            "DicomWeb": {"Enable": dicomweb, "Root": "/dicom-web/"},
         }
         self._process: subprocess.Popen[bytes] | None = None
 

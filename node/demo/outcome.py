@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from rich.table import Table
 
 from dicom_io.header import read_header
 from dicom_io.reference_header import reference_header
-from dicom_io.report_check import ReportInvalid, check_report
+from dicom_io.report_check import check_report
+from dicom_io.results import Installation, ReportContext, ReportInvalid
 from model.domain import Scored
 from node.case import Delivered
 from node.demo.phantoms import PhantomFilm
@@ -44,12 +47,25 @@ def examine(film: PhantomFilm, case: Delivered, objects: dict[str, bytes], folde
         path.write_bytes(part10)
         problems += _judged(path)
     try:
-        header = reference_header(read_header(image)).dataset
-        check_report(objects["sr"], objects["page"], header=header, result=case.result)
+        reference = reference_header(read_header(image))
+        companions = {"page": objects["page"]}
+        check_report(objects["sr"], companions, reference=reference, result=case.result, context=_context(case))
     except ReportInvalid as error:
         problems += error.broken
     seconds = (case.proofs[-1].at - case.source.received_at).total_seconds()
     return PatientOutcome(film=film, result=case.result, latency=seconds, problems=tuple(problems))
+
+
+def _context(case: Delivered) -> ReportContext:
+    """As the demo's node has it, as far as a check looks at it: the defaults, and a first version."""
+    return ReportContext(
+        site_name="Osteon demo",
+        zone=ZoneInfo("UTC"),
+        ae_title="OSTEON",
+        installation=Installation(namespace=uuid.NAMESPACE_DNS, serial="DEMO"),
+        node_version="demo",
+        at=case.proofs[-1].at,
+    )
 
 
 def table(outcomes: list[PatientOutcome]) -> Table:

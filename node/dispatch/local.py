@@ -19,7 +19,7 @@ import structlog
 
 from node.dispatch.running import Lane, Running
 from node.errors import FailureCode, GiveUp, Retry
-from node.store import alerts, jobs
+from node.store import alerts, jobs, notices
 from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
 from node.store.errors import LedgerUnavailable, LostLease
@@ -36,6 +36,9 @@ Handler: TypeAlias = Callable[[Task], Change | None]
 OnDead: TypeAlias = Callable[[Connection, Task, GiveUp], None]
 """Runs in the transaction that buries a task. The third value says why, by code and words without patient data: what
 the handler gave up with, or WORKER_DIED, or UNEXPECTED after too many errors."""
+
+Gate: TypeAlias = Callable[[Connection, str], bool]
+"""Whether a lane may take work now; asked with a reader, only where work is due."""
 
 _WAYS_TO_END = 3
 """The handler's change, the burial, the burial alone; after that the lease runs out and the task comes back."""
@@ -57,10 +60,11 @@ class Dispatcher:
         on_dead: what else happens when a task is buried.
         max_crashes: workers that may die in a task before it is buried. None where a task cannot be the cause, so that
             a host that restarts often buries no innocent work.
+        gate: holds lanes back; what is due there stays where it is, in order, and costs nothing.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a decision of the caller, and all but three have a good default
         self,
         ledger: Ledger,
         handlers: Mapping[str, Handler],
@@ -71,6 +75,7 @@ class Dispatcher:
         owner: str | None = None,
         on_dead: OnDead | None = None,
         max_crashes: int | None = jobs.MAX_CRASHES,
+        gate: Gate = lambda _c, _lane: True,
     ) -> None:
         self._ledger = ledger
         self._handlers = dict(handlers)
@@ -79,6 +84,7 @@ class Dispatcher:
         self._owner = owner or new_owner()
         self._on_dead = on_dead
         self._max_crashes = max_crashes
+        self._gate = gate
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._running = Running(lease)
@@ -93,6 +99,7 @@ class Dispatcher:
             self._threads.append(_thread(f"{name}-claim", self._dispatch, name, lane))
             self._threads += [_thread(f"{name}-{number}", self._work, lane) for number in range(lane.threads)]
         self._threads.append(_thread("heartbeat", self._heartbeat))
+        self._threads.append(_thread("notices", notices.follow, self._ledger, self.wake, self._ended))
 
     def wake(self, lane: str) -> None:
         """Look for work in `lane` now; call it after the commit that enqueued. A lane not run here is ignored."""
@@ -131,7 +138,7 @@ class Dispatcher:
         try:
             free = lane.threads - self._running.count(name)
             with self._ledger.read() as c:
-                if not free or not jobs.any_due(c, name):
+                if not free or not jobs.any_due(c, name) or not self._gate(c, name):
                     return ()
             with self._ledger.begin() as c:
                 claimed = jobs.claim(c, name, free, owner=self._owner, lease=self._lease)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import ConfigDict, TypeAdapter
 
-from node.case import Case, Failed, Final, NotApplicable
+from node.case import Case, Failed, Final, NotApplicable, Withdrawn
 
 STATES: dict[str, type[Case]] = {state.__name__: state for state in get_args(Case)}
 """State name -> its type."""
@@ -42,6 +42,8 @@ def codes_of(case: Case) -> str:
             return ",".join(case.reasons)
         case Failed():
             return str(case.code)
+        case Withdrawn():
+            return case.rejection
         case _:
             return ""
 

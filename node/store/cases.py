@@ -221,6 +221,12 @@ _SAVE = (
     .where(screening_case.c.id == sa.bindparam("case_id"))
     .values({name: sa.bindparam(name) for name in ("state", "document", "reason", "updated_at")})
 )
+_BACK_IN_SPOOL = (
+    sa.update(screening_case)
+    .where(screening_case.c.id == sa.bindparam("case_id"), screening_case.c.image_purged_at.is_not(None))
+    .values(image_purged_at=None)
+)
+"""A file that retention had deleted was received again: it must be found when its time is over once more."""
 _ADD_EVENT = sa.insert(case_event)
 """Built once: to build a statement costs more than to run it."""
 
@@ -262,6 +268,7 @@ def _received_again(c: Connection, source: Source) -> Reception:
         raise OtherAlgorithm(algorithm_of(first.digest))
     differs = first.digest != source.digest
     kept_file = duplicates.count(c, first.id, source, differs=differs)
+    c.execute(_BACK_IN_SPOOL, {"case_id": first.id})
     receipt = Receipt.DIFFERS if differs else Receipt.SAME
     return Reception(receipt=receipt, case_id=first.id, file=kept_file or first.spool_file)
 

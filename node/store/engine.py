@@ -82,6 +82,20 @@ class Ledger:
         with _translated(), self._reader.connect() as connection:
             yield connection
 
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """Open a connection without transactions, of its own, for what lasts: to listen for notices.
+
+        Raises:
+            LedgerUnavailable: the database does not answer.
+
+        """
+        with _translated(), self._reader.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            try:
+                yield connection
+            finally:
+                connection.invalidate()  # what it was asked to do outlasts a transaction: nobody else may get it
+
     def engine(self) -> str:
         """Which database, version and journal this is, for an administrator. Raises as `read`."""
         with self.read() as c:

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from node.store.engine import Connection
 from node.store.errors import LostLease
+from node.store.notices import announce
 from node.store.owners import is_gone
 from node.store.schema import task as t
 from node.store.upsert import add_new, insert
@@ -67,7 +68,10 @@ def enqueue(
     """
     now = time.time()
     row = _new_row(kind, key, lane, now + delay, now) | {"payload": json.dumps(payload or {})}
-    return add_new(c, t, ("kind", "key"), row) is not None
+    is_new = add_new(c, t, ("kind", "key"), row) is not None
+    if is_new and not delay:
+        announce(c, lane)
+    return is_new
 
 
 def touch(c: Connection, kind: str, key: str, *, lane: str, delay: float = 0.0) -> None:
@@ -89,13 +93,39 @@ def touch(c: Connection, kind: str, key: str, *, lane: str, delay: float = 0.0) 
         "updated_at": now,
     }
     c.execute(statement.on_conflict_do_update(index_elements=["kind", "key"], set_=changes))
+    if not delay:
+        announce(c, lane)
 
 
 def poke(c: Connection, kind: str, key: str) -> bool:
     """An event arrived: do `(kind, key)` now, or once more when it is being done. Whether there was such work."""
     now = time.time()
     statement = sa.update(t).where(t.c.kind == kind, t.c.key == key, t.c.state.in_(_LIVE))
-    return c.execute(statement.values(due_at=now, hinted_at=None, updated_at=now)).rowcount > 0
+    poked = statement.values(due_at=now, hinted_at=None, updated_at=now).returning(t.c.lane)
+    lane = c.execute(poked).scalar_one_or_none()
+    if lane is not None:
+        announce(c, lane)
+    return lane is not None
+
+
+def make_due(c: Connection, lane: str, *, first: Iterable[str] = ()) -> int:
+    """Everything that waits in `lane` is due now, in the order it was made, before it the tasks with a key in `first`.
+
+    Called when what the lane waited for is over; how many tasks.
+    """
+    now = time.time()
+    at = sa.case((t.c.key.in_(list(first)), 0.0), else_=now)
+    waiting = sa.and_(t.c.lane == lane, t.c.state == "todo")
+    moved = c.execute(sa.update(t).where(waiting).values(due_at=at, hinted_at=None, updated_at=now)).rowcount
+    announce(c, lane)
+    return moved
+
+
+def drop_lane(c: Connection, lane: str) -> int:
+    """Nothing that waits in `lane` is to be done any more; how many tasks."""
+    waiting = sa.and_(t.c.lane == lane, t.c.state.in_(("todo", "dead")))
+    values = {"state": "done", "error": "dropped with its lane", "updated_at": time.time()}
+    return c.execute(sa.update(t).where(waiting).values(values)).rowcount
 
 
 def any_due(c: Connection, lane: str) -> bool:
@@ -182,7 +212,11 @@ def operator_retry(c: Connection, task_id: int) -> bool:
     """Take a dead task up again with counters at zero, due now. Whether it was dead."""
     now = time.time()
     fresh = {"state": "todo", "due_at": now, "attempts": 0, "crashes": 0, "hinted_at": None, "updated_at": now}
-    return c.execute(sa.update(t).where(t.c.id == task_id, t.c.state == "dead").values(fresh)).rowcount == 1
+    dead = sa.update(t).where(t.c.id == task_id, t.c.state == "dead")
+    lane = c.execute(dead.values(fresh).returning(t.c.lane)).scalar_one_or_none()
+    if lane is not None:
+        announce(c, lane)
+    return lane is not None
 
 
 def release_dead_owners(c: Connection) -> int:

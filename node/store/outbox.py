@@ -17,6 +17,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from node.case import Proof, ReportObject
+from node.store.delivery_schema import outbox_variant
 from node.store.engine import Connection
 from node.store.errors import DamagedObject, NoSuchCase
 from node.store.schema import delivery, outbox_object, screening_case
@@ -52,12 +53,22 @@ class DeliveryState(enum.StrEnum):
 
     WAITING = "waiting"
     """Not there yet; tried until it is."""
+    SENT = "sent"
+    """The destination answered for every object; the proof that it keeps them is awaited."""
     DELIVERED = "delivered"
-    """The destination has every object, with proof."""
+    """The destination has every object, with the proof that was asked of it."""
     REFUSED = "refused"
-    """The destination will not take it; a person must act."""
+    """The destination will not take it, or could not for so long; a person must act."""
     CANCELLED = "cancelled"
-    """A newer version took its place before it was there."""
+    """A newer version took its place, or the report was withdrawn, before it was proved to be there."""
+    DROPPED = "dropped"
+    """A person decided that this destination gets nothing more of it."""
+
+
+OPEN = (DeliveryState.WAITING, DeliveryState.SENT)
+"""Something is still to be done, without a person."""
+UNRESOLVED = (*OPEN, DeliveryState.REFUSED)
+"""The destination is still to get it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +80,7 @@ class Delivery:
     destination: str
     state: DeliveryState
     proof: str | None
+    """Kind of the proof: given once it is delivered, awaited before."""
     tries: int
     """Sends that ended without success since the delivery was opened."""
     at: dt.datetime
@@ -76,6 +88,16 @@ class Delivery:
     error: str | None
     uncertain: bool
     """A send is running, or an earlier one left something: some object of the version is or may be there."""
+    since: dt.datetime
+    """When it was opened, or taken up again; how long it may be tried is counted from there."""
+    sent_at: dt.datetime | None = None
+    """When the destination had last answered for every object."""
+    refusals: int = 0
+    """Tries in a row that were declined."""
+    looks: int = 0
+    """Read-backs since `sent_at` that did not find every object."""
+    resends: int = 0
+    """How often the destination did not keep it and it was sent again."""
 
 
 def freeze_once(c: Connection, case_id: int, version: int, objects: Sequence[Freezable]) -> tuple[ReportObject, ...]:
@@ -114,22 +136,24 @@ def frozen(c: Connection, case_id: int, version: int) -> tuple[ReportObject, ...
 
 def made_here(c: Connection, sop_instance_uid: str) -> bool:
     """Whether this ledger's node made that object: an archive that routes by study sends it back."""
-    known = sa.select(outbox_object.c.sop_instance_uid).where(outbox_object.c.sop_instance_uid == sop_instance_uid)
+    columns = (outbox_object.c.sop_instance_uid, outbox_variant.c.sop_instance_uid)
+    known = sa.union_all(*(sa.select(column).where(column == sop_instance_uid) for column in columns))
     return c.execute(known).first() is not None
 
 
-def objects(c: Connection, case_id: int, version: int) -> tuple[OutboxObject, ...]:
-    """Return the frozen objects with their bytes, in the order of sending.
+def objects(c: Connection, case_id: int, version: int, *, kind: str | None = None) -> tuple[OutboxObject, ...]:
+    """Return the frozen objects with their bytes, in the order of sending; `kind`: only those.
 
     Raises:
         DamagedObject: bytes no longer have their digest.
 
     """
+    which = _version(outbox_object, case_id, version)
+    if kind is not None:
+        which = sa.and_(which, outbox_object.c.kind == kind)
     columns = outbox_object.c
     wanted = sa.select(columns.kind, columns.sop_class_uid, columns.sop_instance_uid, columns.sha256, columns.part10)
-    rows = (
-        c.execute(wanted.where(_version(outbox_object, case_id, version)).order_by(columns.position)).mappings().all()
-    )
+    rows = c.execute(wanted.where(which).order_by(columns.position)).mappings().all()
     found = tuple(OutboxObject(**row) for row in rows)
     for item in found:
         if hashlib.sha256(item.part10).hexdigest() != item.sha256:
@@ -138,16 +162,22 @@ def objects(c: Connection, case_id: int, version: int) -> tuple[OutboxObject, ..
     return found
 
 
+def whole(c: Connection, case_id: int, version: int) -> bool:
+    """Whether every object of the version still has its bytes: retention lets go those of all but the SR."""
+    gone = sa.and_(_version(outbox_object, case_id, version), sa.func.length(outbox_object.c.part10) == 0)
+    return c.execute(sa.select(outbox_object.c.kind).where(gone).limit(1)).first() is None
+
+
 def open_deliveries(c: Connection, case_id: int, version: int, destinations: Iterable[str]) -> None:
     """Begin the delivery of a version to each of `destinations`; one that is open or ended already stays as it is."""
     now = dt.datetime.now(dt.UTC)
     for destination in destinations:
-        row = {"case_id": case_id, "version": version, "destination": destination, "at": now}
+        row = {"case_id": case_id, "version": version, "destination": destination, "at": now, "since": now}
         c.execute(insert(c, delivery).values(row).on_conflict_do_nothing())
 
 
 def mark_delivered(c: Connection, case_id: int, version: int, destination: str, *, proof: str, at: dt.datetime) -> bool:
-    """`destination` has every object of the version. Whether all destinations of the version now have it.
+    """`destination` has every object of the version. Whether all that are to get the version now have it.
 
     Raises:
         NoSuchCase: no such delivery was opened.
@@ -156,10 +186,40 @@ def mark_delivered(c: Connection, case_id: int, version: int, destination: str, 
     lock_case(c, case_id)
     values = {"state": DeliveryState.DELIVERED, "proof": proof, "at": at, "error": None, "uncertain": False}
     _change(c, case_id, version, destination, values)
+    return served(c, case_id, version)
+
+
+def served(c: Connection, case_id: int, version: int) -> bool:
+    """Whether no destination is still to get the version."""
+    ended = (DeliveryState.DELIVERED, DeliveryState.DROPPED)
     missing = sa.select(delivery.c.destination).where(
-        _version(delivery, case_id, version), delivery.c.state != DeliveryState.DELIVERED
+        _version(delivery, case_id, version), delivery.c.state.not_in(ended)
     )
     return c.execute(missing.limit(1)).first() is None
+
+
+def mark_sent(c: Connection, case_id: int, version: int, destination: str, *, proof: str, at: dt.datetime) -> None:
+    """`destination` answered for every object; `proof` of that kind is awaited. What was cancelled stays so."""
+    lock_case(c, case_id)
+    values = _no_success(_unless_over(DeliveryState.SENT), None) | {"proof": proof, "sent_at": at}
+    _change(c, case_id, version, destination, values | {"looks": 0, "refusals": 0, "uncertain": True})
+
+
+def await_proof(c: Connection, case_id: int, version: int, destination: str, kind: str) -> None:
+    """Another kind of proof is awaited."""
+    _change(c, case_id, version, destination, {"proof": kind, "looks": 0})
+
+
+def mark_looked(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
+    """One more read-back did not find every object, or could not be made."""
+    _change(c, case_id, version, destination, {"looks": delivery.c.looks + 1, "error": error})
+
+
+def send_again(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
+    """`destination` did not keep what it had answered for: it is to be sent again, the same bytes."""
+    lock_case(c, case_id)
+    values = _no_success(_unless_over(DeliveryState.WAITING), error)
+    _change(c, case_id, version, destination, values | {"resends": delivery.c.resends + 1})
 
 
 def begin_send(c: Connection, case_id: int, version: int, destination: str) -> bool | None:
@@ -174,21 +234,19 @@ def begin_send(c: Connection, case_id: int, version: int, destination: str) -> b
 
     """
     lock_case(c, case_id)
-    found = [d for d in deliveries(c, case_id=case_id, version=version) if d.destination == destination]
-    if not found:
-        msg = f"case {case_id} version {version} has no delivery to {destination}"
-        raise NoSuchCase(msg)
-    if found[0].state is not DeliveryState.WAITING:
+    found = one(c, case_id, version, destination)
+    if found.state is not DeliveryState.WAITING:
         return None
     _change(c, case_id, version, destination, {"uncertain": True})
-    return found[0].uncertain
+    return found.uncertain
 
 
 def cancel_before(c: Connection, case_id: int, version: int) -> None:
     """No version before `version` is sent any more; what a destination has already stays recorded."""
     lock_case(c, case_id)
     columns = delivery.c
-    older = sa.and_(columns.case_id == case_id, columns.version < version, columns.state != DeliveryState.DELIVERED)
+    ended = (DeliveryState.DELIVERED, DeliveryState.DROPPED)
+    older = sa.and_(columns.case_id == case_id, columns.version < version, columns.state.not_in(ended))
     values = {"state": DeliveryState.CANCELLED, "at": dt.datetime.now(dt.UTC)}
     c.execute(sa.update(delivery).where(older).values(values))
 
@@ -200,27 +258,71 @@ def mark_refused(c: Connection, case_id: int, version: int, destination: str, *,
     ended so is counted by `mark_tried`.
     """
     lock_case(c, case_id)
-    _change(c, case_id, version, destination, _no_success(_unless_cancelled(DeliveryState.REFUSED), error))
+    _change(c, case_id, version, destination, _no_success(_unless_over(DeliveryState.REFUSED), error))
 
 
 def mark_tried(
-    c: Connection, case_id: int, version: int, destination: str, *, error: str, uncertain: bool = False
-) -> None:
-    """One more try had no success; the delivery waits.
+    c: Connection,
+    case_id: int,
+    version: int,
+    destination: str,
+    *,
+    error: str,
+    uncertain: bool = False,
+    declined: bool = False,
+) -> Delivery:
+    """One more try had no success; the delivery, which waits.
 
     `uncertain`: some object of the version is or may be there since this try or an earlier one, a page without its SR
-    too.
+    too. `declined`: the destination said no; else it could not be reached or had no room.
     """
-    values = _no_success(_unless_cancelled(DeliveryState.WAITING), error)
-    counted = {"tries": delivery.c.tries + 1, "uncertain": uncertain}
+    values = _no_success(_unless_over(DeliveryState.WAITING), error)
+    refusals = delivery.c.refusals + 1 if declined else 0
+    counted = {"tries": delivery.c.tries + 1, "uncertain": uncertain, "refusals": refusals}
     _change(c, case_id, version, destination, values | counted)
+    return one(c, case_id, version, destination)
 
 
 def wait_again(c: Connection, case_id: int, version: int, destination: str) -> None:
     """Take a refused (or delivered and since lost) version up again; the caller touches its task."""
     lock_case(c, case_id)
-    values = {"state": DeliveryState.WAITING, "proof": None, "at": dt.datetime.now(dt.UTC), "tries": 0}
-    _change(c, case_id, version, destination, values)
+    now = dt.datetime.now(dt.UTC)
+    values = {"state": DeliveryState.WAITING, "proof": None, "at": now, "since": now}
+    _change(c, case_id, version, destination, values | dict.fromkeys(("tries", "refusals", "looks", "resends"), 0))
+
+
+def refuse_overdue(c: Connection, destination: str, *, before: dt.datetime, error: str) -> int:
+    """Put before a person what `destination` is waited for since before then; how many."""
+    columns = delivery.c
+    overdue = sa.and_(columns.destination == destination, columns.state.in_(OPEN), columns.since < before)
+    return c.execute(sa.update(delivery).where(overdue).values(_no_success(DeliveryState.REFUSED, error))).rowcount
+
+
+def be_patient_again(c: Connection, destination: str, *, at: dt.datetime) -> None:
+    """How long the open deliveries of `destination` may be tried is counted anew from `at`: a person held them back."""
+    columns = delivery.c
+    held = sa.and_(columns.destination == destination, columns.state.in_(OPEN))
+    c.execute(sa.update(delivery).where(held).values(since=at))
+
+
+def drop(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
+    """`destination` gets nothing more of the version; `error` names who decided so."""
+    lock_case(c, case_id)
+    _change(c, case_id, version, destination, _no_success(DeliveryState.DROPPED, error))
+
+
+def one(c: Connection, case_id: int, version: int, destination: str) -> Delivery:
+    """Return one delivery.
+
+    Raises:
+        NoSuchCase: no such delivery was opened.
+
+    """
+    found = deliveries(c, case_id=case_id, version=version, destination=destination)
+    if not found:
+        msg = f"case {case_id} version {version} has no delivery to {destination}"
+        raise NoSuchCase(msg)
+    return found[0]
 
 
 def proofs(c: Connection, case_id: int, version: int) -> tuple[Proof, ...]:
@@ -243,23 +345,34 @@ def lock_case(c: Connection, case_id: int) -> None:
 
 
 def deliveries(
-    c: Connection, *, case_id: int | None = None, version: int | None = None, state: DeliveryState | None = None
+    c: Connection,
+    *,
+    case_id: int | None = None,
+    version: int | None = None,
+    destination: str | None = None,
+    state: DeliveryState | None = None,
 ) -> tuple[Delivery, ...]:
     """List deliveries by case, version and destination; all conditions are optional."""
     columns = delivery.c
-    given = ((columns.case_id, case_id), (columns.version, version), (columns.state, state))
+    given = (
+        (columns.case_id, case_id),
+        (columns.version, version),
+        (columns.destination, destination),
+        (columns.state, state),
+    )
     wanted = sa.select(delivery).where(*[column == value for column, value in given if value is not None])
     rows = c.execute(wanted.order_by(columns.case_id, columns.version, columns.destination)).mappings().all()
     return tuple(Delivery(**{**row, "state": DeliveryState(row["state"])}) for row in rows)
 
 
-def _no_success(state: object, error: str) -> dict[str, object]:
+def _no_success(state: object, error: str | None) -> dict[str, object]:
     return {"state": state, "at": dt.datetime.now(dt.UTC), "error": error}
 
 
-def _unless_cancelled(state: DeliveryState) -> sa.Case[str]:
-    """A send that was running when a newer version was made must not bring its own version back."""
-    return sa.case((delivery.c.state == DeliveryState.CANCELLED, delivery.c.state), else_=state)
+def _unless_over(state: DeliveryState) -> sa.Case[str]:
+    """A send that was running when its version was cancelled or given up must not bring it back."""
+    over = delivery.c.state.in_((DeliveryState.CANCELLED, DeliveryState.DROPPED))
+    return sa.case((over, delivery.c.state), else_=state)
 
 
 def _change(c: Connection, case_id: int, version: int, destination: str, values: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from node.store.metadata import BIG_ID, UtcDateTime, metadata
 
 _LIVE = sa.text("state IN ('todo','doing')")
+_IMAGE_KEPT = sa.text("image_purged_at IS NULL")
 _DIGEST = sa.String(80).with_variant(sa.String(64), "sqlite")
 """Content digest of a spooled file with its algorithm. SQLite enforces no length, so its older columns were kept."""
 
@@ -58,6 +59,8 @@ screening_case = sa.Table(
     sa.Column("review", sa.String(40), nullable=False, server_default=""),
     sa.Column("settled", sa.String(64), nullable=False, server_default=""),
     sa.Column("amend_asked", sa.Text),
+    sa.Column("image_purged_at", UtcDateTime),
+    sa.Index("ix_screening_case_kept", "id", sqlite_where=_IMAGE_KEPT, postgresql_where=_IMAGE_KEPT),
     sa.Index("ix_screening_case_state", "state", "reason"),
     sa.Index("ix_screening_case_review", "review"),
 )
@@ -66,6 +69,7 @@ screening_case = sa.Table(
 `stirred_at`: the first clinical message about the patient that has not been weighed yet. `review`: why a person must
 look at the report, empty while nobody must. `settled`: digest of the evidence that was flagged, logged or acted on, so
 that it is so once. `amend_asked`: the reason a person gave for an amendment that is still to be made.
+`image_purged_at`: when retention deleted the received files; null while they are in the spool, again after a re-send.
 """
 
 case_event = sa.Table(
@@ -123,13 +127,21 @@ delivery = sa.Table(
     sa.Column("at", UtcDateTime, nullable=False),
     sa.Column("error", sa.Text),
     sa.Column("uncertain", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.CheckConstraint("state IN ('waiting','delivered','refused','cancelled')", name="state"),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("sent_at", UtcDateTime),
+    sa.Column("refusals", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("looks", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("resends", sa.Integer, nullable=False, server_default="0"),
+    sa.CheckConstraint("state IN ('waiting','sent','delivered','refused','cancelled','dropped')", name="state"),
     sa.Index("ix_delivery_state", "state", "destination"),
 )
 """One report version on its way to one destination; `at` is when the state was entered or the last try ended.
 
 `uncertain`: a send is running, or one ended in the middle: some object of the version is or may be at the destination,
-be it a page without its SR.
+be it a page without its SR. `since`: when it was opened, or taken up again; its patience is counted from there.
+`sent_at`: when the destination had answered for every object; the proof is awaited since. `refusals`: tries in a row
+that were declined. `looks`: read-backs since `sent_at` that did not find all. `resends`: how often it was sent again
+because the destination did not keep it.
 """
 
 case_patient = sa.Table(

@@ -84,3 +84,18 @@ def test_a_missing_file_and_no_toml_are_said_in_one_line(tmp_path):
 def test_settings_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         Settings().site.name = "elsewhere"
+
+
+def test_product_is_refused_without_its_written_reason() -> None:
+    table = {"report": {"content_qualification": "PRODUCT"}}
+    with pytest.raises(SettingsError, match="product_reason"):
+        parse(table, origin="node.toml")
+    table["report"]["product_reason"] = "registered as 0123"
+    assert parse(table, origin="node.toml").report.content_qualification == "PRODUCT"
+
+
+def test_a_senders_character_set_is_a_defined_term() -> None:
+    peer = {"ae_title": "CR1", "charset": ["GBK"]}
+    assert parse({"reception": {"peers": [peer]}}, origin="x").reception.charsets == {"CR1": ("GBK",)}
+    with pytest.raises(SettingsError, match="defined term"):
+        parse({"reception": {"peers": [peer | {"charset": ["gbk-ish"]}]}}, origin="x")

@@ -16,7 +16,8 @@ from config.settings import Reception
 from dicom_io.spool import Spool
 from dicom_io.storage_scp import StorageScp
 from node.case import Delivered, Reported
-from node.delivery import Deliverer, direct_undirected, resume_delivery
+from node.delivery import Deliverer
+from node.delivery_record import direct_undirected, resume_delivery
 from node.demo.node_process import free_port
 from node.errors import Retry
 from node.store import cases, jobs, outbox, report_versions

@@ -71,6 +71,20 @@ def test_the_change_a_handler_returns_is_made_with_the_completion(ledger: Ledger
     assert seen(ledger, kind="deliver").state == "todo"
 
 
+def test_wake_up_with_polling_set_to_60_s_what_another_process_enqueued_starts_at_once(ledger: Ledger):
+    """On PostgreSQL by NOTIFY; on SQLite nobody can tell, so there the process wakes itself."""
+    done = threading.Event()
+    with running(ledger, lambda _task: done.set(), poll=60.0) as dispatcher:
+        other = open_ledger(ledger.url) if ledger.url.startswith("postgresql") else ledger
+        threading.Event().wait(1.5)  # until the dispatcher has found nothing and sleeps
+        enqueue(other)
+        if other is ledger:
+            dispatcher.wake("infer")
+        assert done.wait(30.0)
+        if other is not ledger:
+            other.close()
+
+
 def test_wake_starts_work_without_waiting_for_the_poll(ledger: Ledger):
     done = threading.Event()
     with running(ledger, lambda _: done.set(), poll=10 * PATIENCE) as dispatcher:
@@ -390,3 +404,25 @@ def test_a_worker_killed_in_the_middle_is_replaced(ledger: Ledger, ledger_url: s
     with running(ledger, lambda _: None):
         finished = reaches(ledger, "done")
     assert finished.fence == 2
+
+
+def test_a_lane_that_is_held_back_keeps_its_work_in_order_and_delays_no_other(ledger: Ledger):
+    done: list[str] = []
+    flows = threading.Event()
+    for key in ("pacs0", "pacs1", "pacs2"):
+        enqueue(ledger, key, lane="net:pacs")
+    enqueue(ledger, "vna", lane="net:vna")
+    dispatcher = Dispatcher(
+        ledger,
+        handlers={"advance": lambda task: done.append(task.key)},
+        lanes={"net:pacs": 1, "net:vna": 1},
+        poll=0.02,
+        gate=lambda _c, lane: lane != "net:pacs" or flows.is_set(),
+    )
+    dispatcher.start()
+    reaches(ledger, "done", "vna")
+    assert done == ["vna"]
+    flows.set()
+    reaches(ledger, "done", "pacs2")
+    dispatcher.stop()
+    assert done == ["vna", "pacs0", "pacs1", "pacs2"]

@@ -7,10 +7,30 @@ from __future__ import annotations
 
 from alembic import context
 
-from node.store import alert_schema, clinical_schema, progress_schema, reception_schema, schema, version_schema
+from node.store import (
+    alert_schema,
+    clinical_schema,
+    delivery_schema,
+    progress_schema,
+    reception_schema,
+    reconciliation_schema,
+    result_schema,
+    schema,
+    version_schema,
+)
 from node.store.metadata import metadata
 
-TABLE_MODULES = (schema, clinical_schema, reception_schema, alert_schema, version_schema, progress_schema)
+TABLE_MODULES = (
+    schema,
+    clinical_schema,
+    reception_schema,
+    alert_schema,
+    version_schema,
+    progress_schema,
+    result_schema,
+    delivery_schema,
+    reconciliation_schema,
+)
 """Imported so that every table is registered in `metadata`."""
 
 context.configure(

@@ -1,0 +1,153 @@
+"""Lets go of what has served its time: images, report bytes, files of feeds and audit. Nothing that is open is touched.
+
+An image's file is deleted before the ledger notes it: a crash in between leaves a row that is simply worked on again,
+never a file nobody knows of. What "open" means is `node.store.retention`'s; the periods are the site's.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from config.settings import Settings
+from dicom_io.spool import Spool
+from node.audit import FILES, AuditTrail, day_of
+from node.store import retention
+from node.store.engine import Ledger
+from node.store.retention import KeptImage
+
+_BATCH: Final = 200
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """What of one kind was let go, or would be."""
+
+    kind: str
+    count: int
+    size: int
+    """Bytes; 0 where they are only rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """Knows the periods and carries them out."""
+
+    ledger: Ledger
+    spool: Spool
+    settings: Settings
+    now: Callable[[], dt.datetime]
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set it to end a purge early; the next one goes on."""
+
+    def due(self) -> tuple[Released, ...]:
+        """What a purge would let go now. Changes nothing."""
+        reports = self._reports()
+        return (
+            _sum("images", (self._size(image) for image in self._images())),
+            Released(kind="reports", count=len(reports), size=0),
+            *(_sum(kind, map(_size_of, files)) for kind, files in self._files()),
+        )
+
+    def purge(self) -> tuple[Released, ...]:
+        """Let go what is due."""
+        reports = self._reports()
+        released = (
+            _sum("images", (self._delete(image) for image in self._images())),
+            Released(kind="reports", count=len(reports), size=0),
+            *(_sum(kind, map(_unlink, files)) for kind, files in self._files()),
+        )
+        for first in range(0, len(reports), _BATCH):
+            with self.ledger.begin() as c:
+                retention.empty_reports(c, reports[first : first + _BATCH])
+        return released
+
+    def _images(self) -> Iterator[KeptImage]:
+        clinical, periods, now = self.settings.clinical, self.settings.retention, self.now()
+        ended = max(dt.timedelta(days=periods.images), dt.timedelta(seconds=clinical.reprocess_window))
+        failed = dt.timedelta(days=periods.failed_images)
+        after = 0
+        while not self.stopping.is_set():
+            with self.ledger.read() as c:
+                batch = retention.images_due(
+                    c, ended_before=now - ended, failed_before=now - failed, after=after, limit=_BATCH
+                )
+            if not batch:
+                return
+            yield from batch
+            after = batch[-1].case_id
+
+    def _reports(self) -> tuple[int, ...]:
+        period = self.settings.retention.reports
+        if period is None:
+            return ()
+        found: list[int] = []
+        before = self.now() - dt.timedelta(days=period)
+        while not self.stopping.is_set():
+            with self.ledger.read() as c:
+                last = found[-1] if found else 0
+                batch = retention.reports_due(c, ended_before=before, after=last, limit=_BATCH)
+            if not batch:
+                break
+            found += batch
+        return tuple(found)
+
+    def _files(self) -> tuple[tuple[str, list[Path]], ...]:
+        periods, now = self.settings.retention, self.now()
+        drop = self.settings.clinical.csv.folder
+        folders = [] if drop is None else [drop / name for name in ("done", "rejected")]
+        csv = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
+        audit = self.settings.storage.data_dir / "audit"
+        oldest_day = (now - dt.timedelta(days=periods.audit)).date()
+        return (
+            ("quarantined objects", _older(self.spool.quarantined(), now - dt.timedelta(days=periods.failed_images))),
+            ("csv files", _older(csv, now - dt.timedelta(days=periods.csv_files))),
+            ("audit files", [path for path in sorted(audit.glob(FILES)) if day_of(path) < oldest_day]),
+        )
+
+    def _delete(self, image: KeptImage) -> int:
+        size = self._size(image)
+        own, *others = image.files
+        for file in others:
+            self.spool.remove(file)
+        with self.spool.retiring(own), self.ledger.begin() as c:
+            retention.note_image_gone(c, image, self.now())
+        return size
+
+    def _size(self, image: KeptImage) -> int:
+        return sum(_size_of(self.spool.path(file)) for file in image.files)
+
+
+def purge_and_tell(keeper: Keeper, audit: AuditTrail) -> None:
+    """Purge, and say in log and audit trail what went."""
+    for one in keeper.purge():
+        log.info("retention.released", kind=one.kind, count=one.count, bytes=one.size)
+        if one.count:
+            audit.record("retention.released", kind=one.kind, count=one.count, bytes=one.size)
+
+
+def _sum(kind: str, sizes: Iterable[int]) -> Released:
+    each = list(sizes)
+    return Released(kind=kind, count=len(each), size=sum(each))
+
+
+def _older(files: Iterable[Path], than: dt.datetime) -> list[Path]:
+    return [path for path in files if path.stat().st_mtime < than.timestamp()]
+
+
+def _size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _unlink(path: Path) -> int:
+    size = _size_of(path)
+    path.unlink(missing_ok=True)
+    return size

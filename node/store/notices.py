@@ -1,0 +1,60 @@
+"""Tells other processes, at the commit, that a lane has work: PostgreSQL's NOTIFY, where there is PostgreSQL.
+
+A notice is a hint and nothing else: one that is lost costs the time until the next poll. On SQLite nothing is told; a
+process wakes its own lanes, and the poll finds what others did.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from node.store.engine import Connection, Ledger
+from node.store.errors import LedgerUnavailable
+
+_CHANNEL: Final = "osteon_task"
+_NOTIFY: Final = sa.select(sa.func.pg_notify(_CHANNEL, sa.bindparam("lane")))
+_LISTEN: Final = sa.text(f"LISTEN {_CHANNEL}")
+_WAIT_SECONDS: Final = 1.0
+"""Until a follower looks whether it is to stop."""
+_PAUSE_SECONDS: Final = 5.0
+
+log = structlog.get_logger()
+
+
+def announce(c: Connection, lane: str) -> None:
+    """Say, once this transaction is committed, that `lane` has work that is due."""
+    if c.dialect.name == "postgresql":
+        c.execute(_NOTIFY, {"lane": lane})
+
+
+def follow(ledger: Ledger, heard: Callable[[str], None], stopping: threading.Event) -> None:
+    """Call `heard` with the lane of each notice until `stopping` is set; at once over where there are none.
+
+    A connection that dies is made anew; what was said meanwhile is found by the poll.
+    """
+    while ledger.url.startswith("postgresql") and not stopping.is_set():
+        try:
+            with ledger.autocommit() as c:
+                c.execute(_LISTEN)
+                session = c.connection.driver_connection
+                assert session is not None  # noqa: S101 - it has just executed
+                while not stopping.is_set():
+                    for notice in session.notifies(timeout=_WAIT_SECONDS):
+                        heard(notice.payload)
+        except (LedgerUnavailable, _driver_error()) as error:
+            log.warning("notices.lost", error=type(error).__name__)
+            stopping.wait(_PAUSE_SECONDS)
+
+
+def _driver_error() -> type[Exception]:
+    """What the driver raises by itself; its module is there only where PostgreSQL is used."""
+    try:
+        from psycopg import Error  # noqa: PLC0415 - an extra
+    except ImportError:
+        return LedgerUnavailable
+    return Error

@@ -1,0 +1,127 @@
+"""The archive run: a crew that survives its members, a table that goes on where it was stopped, an honest head."""
+
+import functools
+import math
+import os
+
+import numpy as np
+import pytest
+from support.dicom_objects import radiograph_dataset, write
+
+from config.settings import Model, SettingsError
+from model.domain import Sex
+from node.archive_rows import COLUMNS, FAILED, NOT_ASSESSED, SCREENED, Row, Table
+from node.archive_run import by_reason, jobs_of
+from node.crew import Crew, Died, NeverReady
+from node.serve import worker_count
+
+HEAD = ("Osteon 1, model demo (TRAINED ON SIMULATED IMAGES - NOT FOR CLINICAL USE)", "second")
+
+
+def test_a_crew_answers_every_job_once():
+    crew = Crew(functools.partial(functools.partial, math.sqrt), 2)
+    try:
+        answers = dict(crew.work([1.0, 4.0, 9.0, 16.0, 25.0]))
+    finally:
+        crew.dismiss()
+    assert answers == {1.0: 1.0, 4.0: 2.0, 9.0: 3.0, 16.0: 4.0, 25.0: 5.0}
+
+
+def test_a_member_that_dies_takes_its_own_job_along_only():
+    crew = Crew(functools.partial(functools.partial, os._exit), 1)
+    try:
+        answers = list(crew.work([3, 7]))
+    finally:
+        crew.dismiss()
+    assert answers == [(3, Died(cause="STATUS-3")), (7, Died(cause="STATUS-7"))]
+
+
+def test_a_crew_that_cannot_begin_says_why():
+    crew = Crew(functools.partial(math.sqrt, -1.0), 1)
+    try:
+        with pytest.raises(NeverReady, match=r"math domain error|nonnegative"):
+            list(crew.work([1]))
+    finally:
+        crew.dismiss()
+
+
+def rows():
+    return [
+        Row(file="b.dcm", status=NOT_ASSESSED, codes="BODY_PART"),
+        Row(file="a.dcm", status=SCREENED, category="BELOW", probability="0.1000"),
+        Row(file="c.dcm", status=FAILED, codes="PIXEL-DECODE"),
+    ]
+
+
+def test_a_run_that_was_stopped_goes_on_and_failed_files_are_tried_again(tmp_path):
+    table = Table(tmp_path / "r.csv", HEAD)
+    for row in rows():
+        table.append(row)
+    assert set(Table(tmp_path / "r.csv", HEAD).known()) == {"a.dcm", "b.dcm"}
+    table.finish(rows())
+    assert set(Table(tmp_path / "r.csv", HEAD).known()) == {"a.dcm", "b.dcm"}
+    assert not (tmp_path / "r.csv.part").exists()
+
+
+def test_a_line_cut_off_by_a_power_cut_is_no_row(tmp_path):
+    table = Table(tmp_path / "r.csv", HEAD)
+    for row in rows():
+        table.append(row)
+    part = tmp_path / "r.csv.part"
+    part.write_bytes(part.read_bytes()[:-30])
+    assert set(Table(tmp_path / "r.csv", HEAD).known()) == {"a.dcm", "b.dcm"}
+
+
+def test_the_same_rows_in_any_order_are_the_same_bytes_with_the_head_first(tmp_path):
+    for name, found in (("1.csv", rows()), ("2.csv", rows()[::-1])):
+        Table(tmp_path / name, HEAD).finish(found)
+    first = (tmp_path / "1.csv").read_bytes()
+    assert first == (tmp_path / "2.csv").read_bytes()
+    lines = first.decode().splitlines()
+    assert lines[0] == f"# {HEAD[0]}"
+    assert lines[2] == ",".join(COLUMNS)
+    assert [line.split(",")[0] for line in lines[3:]] == ["a.dcm", "b.dcm", "c.dcm"]
+
+
+def test_a_table_of_another_model_is_never_continued(tmp_path):
+    Table(tmp_path / "r.csv", HEAD).finish(rows())
+    with pytest.raises(SettingsError, match="another model"):
+        Table(tmp_path / "r.csv", ("Osteon 2", "second")).known()
+    (tmp_path / "x.csv").write_text("my,own,table\n")
+    with pytest.raises(SettingsError, match="no results table"):
+        Table(tmp_path / "x.csv", HEAD).known()
+
+
+def test_jobs_of_a_folder_and_of_a_manifest(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in ("b.dcm", "deep/a.dcm"):
+        write(tmp_path / name, radiograph_dataset(np.zeros((8, 8), np.uint16)))
+    assert [job.file for job in jobs_of(tmp_path)] == ["b.dcm", "deep/a.dcm"]
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("file,age_years,sex,weight_kg\ndeep/a.dcm,71.5,F,58\nb.dcm,,,\n")
+    second, first = jobs_of(manifest)
+    assert (first.age_years, first.sex, first.weight_kg) == (71.5, Sex.FEMALE, 58.0)
+    assert first.path == tmp_path / "deep" / "a.dcm"
+    assert (second.age_years, second.sex, second.weight_kg) == (None, Sex.UNKNOWN, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["path\na.dcm\n", "file,dxa\na,1\n", "file,sex\na,W\n", "file,age_years\na,old\n", "file\na\na\n"],
+)
+def test_a_manifest_that_is_not_one_is_refused(tmp_path, text):
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(text)
+    with pytest.raises(SettingsError, match=r"m\.csv"):
+        jobs_of(manifest)
+
+
+def test_failures_are_counted_by_reason():
+    assert by_reason(tuple(rows())) == {"BODY_PART": 1, "PIXEL-DECODE": 1}
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 1), (4, 3), (5, 5), (16, 16)])
+def test_automatic_workers_leave_a_core_to_reception_on_small_hosts(monkeypatch, cores, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert worker_count(Model()) == expected
+    assert worker_count(Model(workers=7)) == 7

@@ -1,0 +1,276 @@
+"""Retention: what has served its time goes, what is open for anybody stays, whatever its age."""
+
+import datetime as dt
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+from support.ledgers import NOON, scored, source
+
+from config.clinical import Clinical
+from config.csv_feed import CsvDrop
+from config.retention import Retention
+from config.settings import Settings, Storage
+from dicom_io.spool import Spool
+from model.domain import ImageScore, MatchClass, Reason, Sex
+from node.amendment import ReviewCode
+from node.audit import AuditTrail
+from node.case import Delivered, Failed, NotApplicable, Proof, Reported
+from node.delivery_record import begin_deliveries
+from node.errors import FailureCode, GiveUp
+from node.housekeeping import RETENTION, Housekeeper, ask_now
+from node.retention import Keeper, purge_and_tell
+from node.store import alerts, cases, duplicates, image_scores, outbox, reviews
+from node.store.jobs import claim, finish
+from node.tasks import HOUSEKEEPING, HOUSEKEEPING_LANE
+
+LATER = dt.timedelta(days=400)
+IMAGE_SCORE = ImageScore(
+    logit=0.5, attention=((1.0,),), region=(0, 0, 10, 10), limitations=(), age_years=70.0, sex=Sex.FEMALE
+)
+
+
+@pytest.fixture
+def place(ledger, tmp_path):
+    """A ledger and spool with the files of its cases, and a keeper whose clock is 400 days on."""
+    spool = Spool(tmp_path / "spool")
+    drop = tmp_path / "drop"
+    settings = Settings(
+        storage=Storage(data_dir=tmp_path),
+        clinical=Clinical(csv=CsvDrop(folder=drop)),
+        retention=Retention(images=7, failed_images=90, reports=30, csv_files=90, audit=365),
+    )
+
+    def keeper(after=LATER):
+        return Keeper(ledger=ledger, spool=spool, settings=settings, now=lambda: dt.datetime.now(dt.UTC) + after)
+
+    return SimpleNamespace(ledger=ledger, spool=spool, drop=drop, settings=settings, keeper=keeper)
+
+
+def case_with_file(place, number, content=b"film"):
+    """A received case whose bytes lie in the spool."""
+    uid = source(number, study=number).reference.sop_instance_uid
+    stored = place.spool.store(
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
+        sop_instance_uid=uid,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        dataset=content,
+    )
+    received = source(number, study=number, file=stored.file)
+    with place.ledger.begin() as c:
+        return cases.receive(c, received).case_id, received, place.spool.path(stored.file)
+
+
+def save(place, case):
+    with place.ledger.begin() as c:
+        cases.save(c, case)
+
+
+def delivered(case_id, of):
+    return Delivered(
+        case_id=case_id,
+        source=of,
+        match=MatchClass.MATCH_ISSUER,
+        result=scored(),
+        objects=(),
+        proofs=(Proof(destination="pacs", kind="commitment", at=NOON),),
+    )
+
+
+def due(place, after=LATER):
+    return {one.kind: one.count for one in place.keeper(after).due()}
+
+
+def test_the_image_of_an_ended_case_goes_after_its_period_and_not_before(place):
+    number, of, file = case_with_file(place, 1)
+    save(place, delivered(number, of))
+    size = file.stat().st_size
+    assert due(place, dt.timedelta(days=6))["images"] == 0
+    assert due(place, dt.timedelta(days=8))["images"] == 1
+    assert file.exists()  # to look changes nothing
+    (images, *_) = place.keeper(dt.timedelta(days=8)).purge()
+    assert (images.kind, images.count, images.size) == ("images", 1, size)
+    assert not file.exists()
+    assert due(place)["images"] == 0
+
+
+@pytest.mark.parametrize("state", ["received", "waiting", "refused", "review", "news"])
+def test_nothing_that_is_open_for_anybody_is_deleted_whatever_its_age(place, state):
+    number, of, file = case_with_file(place, 1)
+    reported = Reported(
+        case_id=number,
+        source=of,
+        match=MatchClass.MATCH_ISSUER,
+        result=scored(),
+        objects=(),
+        destinations=("pacs",),
+    )
+    if state in ("waiting", "refused"):
+        save(place, reported)
+        with place.ledger.begin() as c:
+            begin_deliveries(c, number, 1, ("pacs",))
+            if state == "refused":
+                outbox.mark_refused(c, number, 1, "pacs", error="no")
+    elif state != "received":
+        save(place, delivered(number, of))
+        with place.ledger.begin() as c:
+            if state == "review":
+                reviews.flag(c, number, ReviewCode.AMENDMENT_FAILED)
+            else:
+                reviews.stir(c, number)
+    place.keeper().purge()
+    assert file.exists()
+    assert due(place)["images"] == 0
+
+
+def test_an_undelivered_version_keeps_the_image_of_a_case_that_was_delivered_elsewhere(place):
+    number, of, file = case_with_file(place, 1)
+    with place.ledger.begin() as c:
+        begin_deliveries(c, number, 1, ("pacs", "second"))
+        cases.save(c, delivered(number, of))
+    place.keeper().purge()
+    assert file.exists()
+
+
+def test_what_failed_is_kept_for_its_own_period_so_that_retry_works(place):
+    number, of, file = case_with_file(place, 1)
+    save(place, Failed(case_id=number, source=of, code=FailureCode.PIXEL_DECODE, detail="x"))
+    place.keeper(dt.timedelta(days=89)).purge()
+    assert file.exists()
+    place.keeper(dt.timedelta(days=91)).purge()
+    assert not file.exists()
+
+
+def test_other_bytes_under_the_same_uid_and_the_scores_go_with_the_case(place):
+    number, of, file = case_with_file(place, 1)
+    other = place.spool.store(
+        sop_class_uid=of.reference.sop_class_uid,
+        sop_instance_uid=of.reference.sop_instance_uid,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        dataset=b"other film",
+    )
+    again = source(1, study=1, content=b"other film", file=other.file)
+    with place.ledger.begin() as c:
+        duplicates.count(c, number, again, differs=True)
+        image_scores.keep(c, image_scores.Entry(digest=of.digest, model="m", score=IMAGE_SCORE))
+        cases.save(c, NotApplicable(case_id=number, source=of, reasons=(Reason.MODALITY,)))
+    place.keeper().purge()
+    assert not file.exists()
+    assert not place.spool.path(other.file).exists()
+    with place.ledger.read() as c:
+        assert image_scores.load(c, of.digest, "m") is None
+
+
+def test_an_image_that_comes_again_after_its_purge_is_kept_for_another_period(place):
+    number, of, file = case_with_file(place, 1)
+    save(place, delivered(number, of))
+    place.keeper().purge()
+    _, _, file = case_with_file(place, 1)
+    assert file.exists()
+    assert due(place)["images"] == 1
+    place.keeper().purge()
+    assert not file.exists()
+
+
+def test_a_crash_between_file_and_ledger_is_simply_worked_on_again(place):
+    number, of, file = case_with_file(place, 1)
+    save(place, delivered(number, of))
+    file.unlink()
+    (images, *_) = place.keeper().purge()
+    assert (images.count, images.size) == (1, 0)
+    assert due(place)["images"] == 0
+
+
+def test_pages_keep_uid_and_digest_when_their_bytes_go_and_an_sr_keeps_its_bytes(place):
+    number, of, _ = case_with_file(place, 1)
+    page = SimpleNamespace(
+        kind="page", sop_class_uid="1.2.840.10008.5.1.4.1.1.7", sop_instance_uid="1.2.3.9", part10=b"page"
+    )
+    report = SimpleNamespace(
+        kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.22", sop_instance_uid="1.2.3.10", part10=b"sr"
+    )
+    with place.ledger.begin() as c:
+        frozen = outbox.freeze_once(c, number, 1, [page, report])
+        assert outbox.whole(c, number, 1)
+        cases.save(c, delivered(number, of))
+    assert due(place)["reports"] == 1
+    place.keeper().purge()
+    with place.ledger.read() as c:
+        assert outbox.frozen(c, number, 1) == frozen
+        assert [one.part10 for one in outbox.objects(c, number, 1, kind="sr")] == [b"sr"]
+        assert not outbox.whole(c, number, 1)
+        assert outbox.made_here(c, "1.2.3.9")
+        assert cases.load(c, number).result == scored()
+    assert due(place)["reports"] == 0
+
+
+def test_without_a_period_reports_are_never_due(place):
+    number, of, _ = case_with_file(place, 1)
+    built = SimpleNamespace(kind="page", sop_class_uid="1.2.3", sop_instance_uid="1.2.3.9", part10=b"sr")
+    with place.ledger.begin() as c:
+        outbox.freeze_once(c, number, 1, [built])
+        cases.save(c, delivered(number, of))
+    forever = place.settings.model_copy(update={"retention": Retention()})
+    keeper = Keeper(ledger=place.ledger, spool=place.spool, settings=forever, now=lambda: NOON + 100 * LATER)
+    assert {one.kind: one.count for one in keeper.due()}["reports"] == 0
+
+
+def test_old_files_of_feed_quarantine_and_audit_go_and_young_ones_stay(place, tmp_path):
+    (place.drop / "done").mkdir(parents=True)
+    (place.drop / "inbox").mkdir()
+    for name in ("done/old.csv", "done/young.csv", "inbox/old.csv"):
+        (place.drop / name).write_text("x")
+    kept = place.spool.quarantine(b"noise")
+    (tmp_path / "audit").mkdir()
+    for day in ("2020-01-01", "2999-01-01"):
+        (tmp_path / "audit" / f"audit-{day}.jsonl").write_text("{}\n")
+    for path in (place.drop / "done/old.csv", place.drop / "inbox/old.csv", place.spool.path(kept)):
+        os.utime(path, (0, 0))
+    place.keeper(dt.timedelta(0)).purge()
+    assert sorted(path.name for path in place.drop.rglob("*.csv")) == ["old.csv", "young.csv"]
+    assert (place.drop / "inbox/old.csv").exists()  # nobody has read it yet
+    assert not place.spool.path(kept).exists()
+    assert [path.name for path in (tmp_path / "audit").iterdir()] == ["audit-2999-01-01.jsonl"]
+
+
+def test_the_audit_trail_says_what_went(place, tmp_path):
+    number, of, _ = case_with_file(place, 1)
+    save(place, delivered(number, of))
+    audit = AuditTrail(tmp_path / "trail")
+    purge_and_tell(place.keeper(), audit)
+    audit.flush()
+    (path,) = (tmp_path / "trail").iterdir()
+    (line,) = map(json.loads, path.read_text().splitlines())
+    assert (line["event"], line["kind"], line["count"]) == ("retention.released", "images", 1)
+
+
+def test_periodic_work_is_done_once_a_day_whoever_asks(ledger):
+    done = []
+    housekeeper = Housekeeper(ledger=ledger, work={RETENTION: lambda: done.append(1)})
+    housekeeper.ask_daily()
+    housekeeper.ask_daily()
+    with ledger.begin() as c:
+        (task,) = claim(c, HOUSEKEEPING_LANE, 8, owner="a", lease=60)
+    housekeeper.do(task)
+    with ledger.begin() as c:
+        assert finish(c, task)
+    housekeeper.ask_daily()
+    with ledger.begin() as c:
+        assert claim(c, HOUSEKEEPING_LANE, 8, owner="a", lease=60) == ()
+        ask_now(c, RETENTION)
+        (asked,) = claim(c, HOUSEKEEPING_LANE, 8, owner="a", lease=60)
+    assert (asked.kind, asked.key, done) == (HOUSEKEEPING, "retention:asked", [1])
+
+
+def test_periodic_work_that_was_given_up_stands_for_a_person_until_it_succeeds(ledger):
+    housekeeper = Housekeeper(ledger=ledger, work={RETENTION: lambda: None})
+    housekeeper.ask_daily()
+    with ledger.begin() as c:
+        (task,) = claim(c, HOUSEKEEPING_LANE, 8, owner="a", lease=60)
+        housekeeper.bury(c, task, GiveUp(FailureCode.UNEXPECTED, "OSError at retention.py:1"))
+        ((kind, subject),) = [(one.kind, one.subject) for one in alerts.find(c)]
+    assert (kind, subject) == ("TASK_DEAD", "retention")
+    housekeeper.do(task)
+    with ledger.read() as c:
+        assert alerts.find(c) == ()
