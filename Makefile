@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test check lint types imports format train clean bench-receive chaos malformed soak fuzz bench-feeds sim-identity
+.PHONY: evaluate-demo ablation model-card help demo test check lint types imports format train-demo clean bench-receive chaos malformed soak fuzz bench-feeds bench-decode bench-infer bench-ledger bench-e2e sim-identity viewer validate-reports bench-report
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -45,10 +45,22 @@ format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-## make train    train the demo bundle again (needs DATA=folder with the DXA table and the films, see README)
+## make train-demo  make the demo bundle anew in training-run/ and say whether the shipped one's figures hold (within 60 minutes on 2 quiet cores; DATA=folder with the DXA table and the films)
 DATA ?= ../shared/data
-train: $(VENV)/.installed-dev
-	$(BIN)/osteon train demo --out model/bundles/demo --table $(DATA)/tables/bonequality.csv --films $(DATA)/nih
+train-demo: $(VENV)/.installed-dev
+	$(BIN)/osteon train demo --table $(DATA)/tables/bonequality.csv --films $(DATA)/nih
+
+## make evaluate-demo  the shipped bundle on 2,000 unseen phantoms and the real data in DATA: every bar (about 30 minutes)
+evaluate-demo: $(VENV)/.installed-dev
+	$(BIN)/osteon evaluate --bundle demo --phantoms 2000 --data $(DATA) --report evaluation
+
+## make ablation  wavelets, attention and fusion rules on equal folds, in words (about 25 minutes on the training's films)
+ablation: $(VENV)/.installed-dev
+	$(BIN)/osteon train ablation --out evaluation
+
+## make model-card  write deploy/docs/model-card.md from the shipped bundle, make evaluate-demo and make ablation
+model-card: $(VENV)/.installed-dev
+	$(BIN)/osteon model card --evaluation evaluation/evaluation.json --ablation evaluation/ablation.json
 
 ## make chaos    kill -9 listener and worker 200 times while independent senders send; audit what was lost (about 8 minutes)
 KILLS ?= 200
@@ -56,6 +68,7 @@ SEED ?= 1
 chaos: $(VENV)/.installed-dev
 	PYTHONPATH=.:tests $(BIN)/python -m chaos.step_kills
 	PYTHONPATH=.:tests $(BIN)/python -m chaos.amend_kills
+	PYTHONPATH=.:tests $(BIN)/python -m chaos.withdraw_kills
 	PYTHONPATH=.:tests $(BIN)/python -m chaos.kill_campaign --kills $(KILLS) --seed $(SEED) --npm $(VENV)/npm-peers
 
 ## make malformed  20,000 mutated PDUs and datasets against a running listener (COUNT=, SEED=; about 10 minutes)
@@ -78,10 +91,38 @@ STREAMS ?= 50000
 fuzz: $(VENV)/.installed-dev
 	PYTHONPATH=.:tests $(BIN)/python -m fuzz.campaign --messages $(MESSAGES) --streams $(STREAMS) --seed $(SEED)
 
-## make bench-feeds  HL7 reader and listener beside hl7 and hl7apy, and the CSV import of 1,000,000 rows (about 6 minutes)
+## make bench-decode  every transfer syntax beside pydicom's decoders, half resolution, preprocessing (about 3 minutes)
+bench-decode: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m bench.bench_decode
+
+## make bench-infer  torch and OpenVINO on the shipped bundle, cold starts, memory, the archive run (about 8 minutes)
+bench-infer: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m bench.bench_infer
+
+## make validate-reports  more than 150 report objects of every kind before dciodvfy, dsrdump, dsr2html, dcentvfy and PixelMed (about 8 minutes)
+validate-reports: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m validate.validate_reports
+
+## make bench-report  time and size of one SR and one page (about 2 minutes)
+bench-report: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m bench.bench_report
+
+## make bench-feeds  HL7 reader and listener beside hl7 and hl7apy, and the CSV import of 1,000,000 rows (about 20 minutes)
 bench-feeds: $(VENV)/.installed-dev
 	PYTHONPATH=.:tests $(BIN)/python -m bench.bench_feeds
 	PYTHONPATH=.:tests $(BIN)/python -m bench.oru_processing
+
+## make bench-ledger  100,000 waiting cases: what one costs at the start and at the end, SQLite and PostgreSQL (about 40 minutes)
+bench-ledger: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m bench.bench_ledger
+
+## make bench-e2e   from C-STORE to the SR at the PACS, beside storescp + exec, Orthanc + polling and handler inference (about 15 minutes)
+bench-e2e: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m bench.bench_e2e
+
+## make viewer   a report in OHIF (npm) before Orthanc, opened by headless Chromium; screenshots in demo-output/ (about 2 minutes)
+viewer: $(VENV)/.installed-dev
+	PYTHONPATH=.:tests $(BIN)/python -m viewer.run $(if $(SHORT),--short)
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Osteon needs Python 3.11 or newer: apt install python3 python3-venv"; exit 2; }

@@ -20,19 +20,16 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from model.backbones import FeatureTrunk
 from model.clinical import ClinicalModel
-from model.domain import ModelFacts
-from model.fusion import Fusion
-from model.gate import GateModel
-from model.image_net import ImageNetwork
-from model.manifest import SCHEMA_VERSION, GoldenCase, Manifest
+from model.domain import ModelFacts, Sex
+from model.fusion import Fusion, decide
+from model.gate import FeatureMap, GateModel
+from model.manifest import SCHEMA_VERSION, GoldenCase, GoldenRecord, ImageSpec, Manifest
 from model.preprocess import RESIZER, prepare
-from model.runtime import ImageRuntime, TorchRuntime
+from model.runtime import Engine, ImageRuntime
 
 MANIFEST: Final = "manifest.json"
 IMAGE: Final = "image.safetensors"
@@ -75,7 +72,7 @@ class Bundle:
     clinical: ClinicalModel
     fusion: Fusion
     gate: GateModel
-    gate_features: FeatureTrunk
+    gate_features: FeatureMap
     golden: tuple[GoldenPicture, ...] = field(repr=False)
 
     @property
@@ -84,8 +81,14 @@ class Bundle:
         return self.manifest.image.side
 
 
-def load_bundle(folder: Path) -> Bundle:
+BuildEngine = Callable[[ImageSpec, Mapping[str, npt.NDArray[Any]], Mapping[str, npt.NDArray[Any]]], Engine]
+"""Specification and arrays of the image network, arrays of the gate's trunk -> both, ready to run."""
+
+
+def load_bundle(folder: Path, build: BuildEngine | None = None) -> Bundle:
     """Verify and build the bundle in `folder`. Takes about a second; opens no socket and unpickles nothing.
+
+    `build` makes the engine of both networks; None is the reference, torch on the CPU, which only then is imported.
 
     Raises:
         BundleError: a file is missing, extra, changed or unreadable, or the manifest is of another schema or not
@@ -94,7 +97,7 @@ def load_bundle(folder: Path) -> Bundle:
     """
     manifest = read_manifest(folder)
     contents = _verified(folder, manifest)
-    return _build(folder, manifest, contents)
+    return _build(folder, manifest, contents, build or _reference())
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -136,22 +139,46 @@ def verify_files(folder: Path) -> None:
     _verified(folder, read_manifest(folder))
 
 
-def golden_check(bundle: Bundle) -> None:
+def golden_check(bundle: Bundle, *, logit_tolerance: float | None = None) -> None:
     """Run the golden set through the runtime and the gate that serve.
+
+    `logit_tolerance` replaces the manifest's, which is for float32, where an engine computes with fewer bits.
 
     Raises:
         BundleError: a logit or gate verdict differs from the manifest's beyond its tolerance.
 
     """
     golden = bundle.manifest.golden
+    tolerance = golden.logit_tolerance if logit_tolerance is None else logit_tolerance
     for picture in bundle.golden:
         expected, seen = picture.expected, observe(bundle, picture.pixels, picture.expected.file)
-        if abs(seen.logit - expected.logit) > golden.logit_tolerance:
+        if abs(seen.logit - expected.logit) > tolerance:
             raise _drift(bundle, expected, "logit", expected.logit, seen.logit)
         if abs(seen.gate_ratio - expected.gate_ratio) > golden.ratio_tolerance:
             raise _drift(bundle, expected, "gate ratio", expected.gate_ratio, seen.gate_ratio)
         if seen.gate_accepts != expected.gate_accepts:
             raise _drift(bundle, expected, "gate verdict", expected.gate_accepts, seen.gate_accepts)
+        _check_records(bundle, expected)
+
+
+def judge_record(
+    bundle: Bundle, logit: float, file: str, *, age_years: float, sex: Sex, weight_kg: float | None
+) -> GoldenRecord:
+    """What the bundle's clinical model, fusion and thresholds make of an image logit and one record."""
+    fusion = bundle.fusion
+    clinical = bundle.clinical.probability(age_years=age_years, sex=sex, weight_kg=weight_kg)
+    p = fusion.image_only(logit) if clinical is None else fusion.fused(logit, clinical[0])
+    category = decide(p, fusion.image_points if clinical is None else fusion.fused_points)
+    return GoldenRecord.model_validate(
+        {
+            "file": file,
+            "age_years": age_years,
+            "sex": sex.value,
+            "weight_kg": weight_kg,
+            "probability": p,
+            "category": category.name,
+        }
+    )
 
 
 def observe(bundle: Bundle, pixels: npt.NDArray[np.float32], file: str) -> GoldenCase:
@@ -159,6 +186,24 @@ def observe(bundle: Bundle, pixels: npt.NDArray[np.float32], file: str) -> Golde
     verdict = bundle.gate.judge(pixels, bundle.gate_features)
     logit = bundle.runtime.infer(prepare(pixels, bundle.side)).logit
     return GoldenCase(file=file, logit=logit, gate_ratio=verdict.ratio, gate_accepts=verdict.accepted)
+
+
+def _check_records(bundle: Bundle, case: GoldenCase) -> None:
+    """From the expected logit, so that this holds clinical model, fusion and thresholds, whatever the engine."""
+    golden = bundle.manifest.golden
+    for expected in (record for record in golden.records if record.file == case.file):
+        seen = judge_record(
+            bundle,
+            case.logit,
+            case.file,
+            sex=Sex(expected.sex),
+            age_years=expected.age_years,
+            weight_kg=expected.weight_kg,
+        )
+        if abs(seen.probability - expected.probability) > golden.probability_tolerance:
+            raise _drift(bundle, case, "probability", expected.probability, seen.probability)
+        if seen.category != expected.category:
+            raise _drift(bundle, case, "category", expected.category, seen.category)
 
 
 _REINSTALL: Final = "restore the bundle from its source"
@@ -171,7 +216,7 @@ def _refusal(folder: Path, file: str, problem: str, fix: str) -> BundleError:
 def _drift(bundle: Bundle, case: GoldenCase, what: str, expected: object, seen: object) -> BundleError:
     facts = bundle.runtime.facts()
     fix = "install the software versions of the manifest, or accept this runtime by training the bundle anew"
-    problem = f"golden {what} is {seen}, expected {expected} ({facts.engine} {facts.version})"
+    problem = f"golden {what} is {seen}, expected {expected} ({facts})"
     return _refusal(bundle.folder, case.file, problem, fix)
 
 
@@ -201,33 +246,35 @@ def _read(folder: Path, name: str) -> bytes:
         raise _refusal(folder, name, f"cannot be read ({error.strerror})", "check its permissions") from error
 
 
-def _build(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
+def _reference() -> BuildEngine:
+    from model.runtime_torch import torch_engine  # noqa: PLC0415 - 2 s and 400 MB that another engine does without
+
+    return torch_engine
+
+
+def _build(folder: Path, manifest: Manifest, contents: Mapping[str, bytes], build: BuildEngine) -> Bundle:
     gate_arrays = _arrays(folder, GATE, contents)
     own = {name: value for name, value in gate_arrays.items() if not name.startswith(TRUNK_PREFIX)}
     trunk = {n.removeprefix(TRUNK_PREFIX): v for n, v in gate_arrays.items() if n.startswith(TRUNK_PREFIX)}
     fusion: Fusion = _parsed(folder, FUSION, lambda: Fusion.from_dict(json.loads(contents[FUSION])))
     if fusion.calibration_id != manifest.calibration.id:
         raise _refusal(folder, FUSION, "does not hold the calibration the manifest names", _REINSTALL)
+    image = _arrays(folder, IMAGE, contents)
+    engine = _parsed(folder, IMAGE, lambda: build(manifest.image, image, trunk))
     return Bundle(
         folder=folder,
         manifest=manifest,
         facts=_facts(manifest, fusion),
-        runtime=_parsed(folder, IMAGE, lambda: _runtime(manifest, _arrays(folder, IMAGE, contents))),
+        runtime=engine.runtime,
         clinical=_parsed(folder, CLINICAL, lambda: ClinicalModel.from_dict(json.loads(contents[CLINICAL]))),
         fusion=fusion,
         gate=_parsed(folder, GATE, lambda: GateModel.from_arrays(own, gate_numbers(contents[GATE]))),
-        gate_features=_parsed(folder, GATE, lambda: FeatureTrunk(_tensors(trunk))),
+        gate_features=engine.features,
         golden=tuple(
             GoldenPicture(expected=case, pixels=_golden_pixels(folder, case.file, contents))
             for case in manifest.golden.cases
         ),
     )
-
-
-def _runtime(manifest: Manifest, arrays: Mapping[str, npt.NDArray[Any]]) -> TorchRuntime:
-    network = ImageNetwork(manifest.image.wavelet, manifest.image.trunk)
-    network.load_state_dict(_tensors(arrays), strict=True)
-    return TorchRuntime(network, manifest.image.serving)
 
 
 def _facts(manifest: Manifest, fusion: Fusion) -> ModelFacts:
@@ -247,12 +294,6 @@ def _golden_pixels(folder: Path, file: str, contents: Mapping[str, bytes]) -> np
     if file not in contents:
         raise _refusal(folder, file, "is a golden case without a listed file", _REINSTALL)
     return np.asarray(_arrays(folder, file, contents)[GOLDEN_ARRAY] / np.float32(GOLDEN_WHITE), np.float32)
-
-
-def _tensors(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, torch.Tensor]:
-    """Floating arrays as float32 tensors, counters as they are."""
-    tensors = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
-    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def _arrays(folder: Path, name: str, contents: Mapping[str, bytes]) -> dict[str, npt.NDArray[Any]]:

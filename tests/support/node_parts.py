@@ -9,14 +9,23 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 from support.dicom_objects import encode, radiograph_dataset
-from support.report_cases import scored
+from support.report_cases import MODEL, scored
 
 from config.code_file import code_table
 from config.settings import Settings, parse
 from dicom_io.header import instance_reference
 from dicom_io.results import Installation
 from dicom_io.spool import Spool
-from model.domain import ClinicalRecord, ImageScore, MatchClass, Mode, NotAssessed, Radiograph, ScreeningResult
+from model.domain import (
+    ClinicalRecord,
+    ImageScore,
+    MatchClass,
+    Mode,
+    ModelFacts,
+    NotAssessed,
+    Radiograph,
+    ScreeningResult,
+)
 from node.case import Received, Source
 from node.pipeline import Pipeline
 from node.store import case_patients, cases, jobs
@@ -34,6 +43,7 @@ class FixedScreener:
 
     answer: ScreeningResult | None = None
     digest: str = "d1"
+    facts: ModelFacts = MODEL
     required: tuple[str, ...] = ("age", "sex", "weight")
 
     def image_part(self, radiograph: Radiograph) -> ImageScore | NotAssessed:

@@ -23,7 +23,7 @@ from model.phantom.cohort import sample
 from model.phantom.render import render
 from model.phantom.scenario import Acquisition, draw_acquisition
 from model.preprocess import RESIZER
-from model.runtime import TorchRuntime
+from model.runtime_torch import TorchRuntime
 from model.screener import Screener
 
 SIDE = 96
@@ -53,13 +53,18 @@ def feature_trunk() -> FeatureTrunk:
 def small_gate() -> tuple[GateModel, GateEvaluation]:
     """Most phantoms play the films, two per patient, among them one child that must not be used."""
     with TemporaryDirectory() as folder:
-        films = Path(folder)
-        rows = [_film(films, index) for index in range(FILM_COUNT)]
-        with (films / "manifest.csv").open("w", encoding="utf-8", newline="") as lines:
-            writer = csv.DictWriter(lines, ["file", "age", "patient"])
-            writer.writeheader()
-            writer.writerows(rows)
+        films = film_folder(Path(folder))
         return fit_gate(films, [phantom(100 + index) for index in range(3)], feature_trunk())
+
+
+def film_folder(films: Path) -> Path:
+    """Fill the folder with what the gate takes for real films, and their manifest."""
+    rows = [_film(films, index) for index in range(FILM_COUNT)]
+    with (films / "manifest.csv").open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, ["file", "age", "patient"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return films
 
 
 @cache
@@ -104,7 +109,7 @@ def _film(folder: Path, index: int) -> dict[str, object]:
 def _manifest() -> Manifest:
     return Manifest.model_validate(
         {
-            "schema_version": 1,
+            "schema_version": 2,
             "bundle_id": "small-test",
             "name": "small",
             "version": "0",
@@ -119,12 +124,14 @@ def _manifest() -> Manifest:
                 "tap_strides": (8, 16),
                 "wavelet": DEFAULT_STEM,
                 "wavelet_levels": 4,
+                "attention": True,
                 "resizer": RESIZER,
                 "minimum_short_side": 120,
             },
             "calibration": {
                 "id": FUSION.calibration_id,
                 "patients": 1,
+                "folds": 5,
                 "prevalence": 0.2,
                 "target_sensitivity": 0.9,
                 "target_specificity": 0.9,
@@ -151,6 +158,7 @@ def _manifest() -> Manifest:
                 "software": {},
                 "epochs": 0,
                 "gamma": (0.0, 0.0),
+                "held_out_from": "2019-01-02",
             },
             "metrics": (),
             "golden": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,15 +12,19 @@ import torch
 from support.model_parts import CLINICAL, FUSION
 
 from model.backbones import CHANNELS, Lite0
+from model.domain import Sex
 from model.gate import POSES, GateModel
 from model.gate_fit import GateEvaluation
 from model.image_net import ImageNetwork
-from model.manifest import Manifest, Serving
+from model.manifest import DataSource, Manifest, Serving
 from model.phantom.cohort import sample
 from model.phantom.render import render
 from model.phantom.scenario import Acquisition
-from model.train.loop import Recipe
+from model.train.films import Films
+from model.train.material import ClinicalPart, Material
 from model.train.measure import Asked, Predictions
+from model.train.people import virtual_members
+from model.train.plan import preset
 from model.train.provenance import Making, draft_manifest
 from model.train.split import Split
 from model.train.writer import Parts, write_bundle
@@ -54,29 +59,52 @@ def tiny_parts() -> Parts:
     patient = sample(1, 1)[0]
     return Parts(
         network=ImageNetwork(),
-        gate=_gate(),
+        gate=tiny_gate(),
         gate_trunk=Lite0().state_dict(),
         clinical=CLINICAL,
         fusion=FUSION,
         golden={"film": render(patient.subject, Acquisition(), 1, (80, 64)), "blank": np.zeros((40, 40), np.float32)},
+        records=(("film", 74.0, Sex.FEMALE, 52.0), ("film", 74.0, Sex.FEMALE, None)),
     )
 
 
 def tiny_manifest() -> Manifest:
-    making = Making(
-        split=Split(train=(0, 1), calibration=(2,), test=(3,)),
-        recipe=Recipe(),
-        gamma=(0.0, 0.0),
-        clinical=CLINICAL,
-        gate=_rates(),
-        table_rows=969,
+    patients = sample(4, 1)
+    plan = preset("demo", {"side": SIDE})
+    material = Material(
+        films=Films(
+            patients=patients,
+            images=np.zeros((4, SIDE, SIDE), np.uint16),
+            boxes=np.tile(np.array([0, 0, SIDE, SIDE], np.int16), (4, 1)),
+        ),
+        members=virtual_members(patients),
+        simulated=True,
+        population="simulated patients",
+        intended_use="Tests.",
+        contraindications=("Not for clinical use.",),
+        source="procedural radiographs",
+        licence="Apache-2.0",
+        ceiling=None,
     )
-    held = Predictions(patients=sample(4, 1), image_logits=np.zeros(4), p_clinical=np.full(4, 0.2))
-    asked = Asked(serving=Serving(crop=SIDE, mirror=True), fusion=FUSION, held=held, metrics=())
-    return draft_manifest(making, asked, side=SIDE)
+    source = DataSource(use="clinical model", source=CLINICAL.provenance, licence="", count=969, simulated=False)
+    part = Predictions(
+        people=patients, image_logits=np.zeros(4), p_clinical=np.full(4, 0.2), population="simulated patients"
+    )
+    making = Making(
+        plan=plan,
+        material=material,
+        split=Split(folds=((0,), (1,)), test=(2, 3), left_out=(), cut=dt.date(2019, 1, 2)),
+        epochs=2,
+        gamma=(0.0, 0.0),
+        clinical=ClinicalPart(model=CLINICAL, probabilities=np.full(4, 0.2), source=source),
+        gate=tiny_rates(),
+        cpu_seconds={},
+    )
+    asked = Asked(serving=Serving(crop=SIDE, mirror=True), fusion=FUSION, out_of_fold=part, metrics=())
+    return draft_manifest(making, asked)
 
 
-def _gate() -> GateModel:
+def tiny_gate() -> GateModel:
     rng = np.random.default_rng(0)
     bank = rng.random((6, CHANNELS))
     return GateModel(
@@ -88,16 +116,19 @@ def _gate() -> GateModel:
     )
 
 
-def _rates() -> GateEvaluation:
+def tiny_rates() -> GateEvaluation:
     return GateEvaluation(
         films=4,
         patients=3,
         phantoms=2,
+        unfit=4,
         upright_accepted=1.0,
         upright_accepted_by_pose=1.0,
         transforms_refused=1.0,
         mirrored_found=0.5,
         mirrored_false=0.0,
         phantoms_accepted=1.0,
+        laterals_refused=1.0,
+        others_refused=1.0,
         accepted_by_pose={},
     )

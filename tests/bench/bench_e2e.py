@@ -1,0 +1,186 @@
+"""`make bench-e2e`: from the C-STORE of an image to its SR at the PACS, beside the usual ways to build this.
+
+Interleaved rounds on one machine, the same model in all: single studies, a burst, and for the node five minutes of one
+study per second with clinical data present. Bars: issue 7 ("Shown by"). A missed one is named, never loosened.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench.e2e_candidates import Candidate, Sink, candidates, sink
+from bench.e2e_studies import Films, Sent, messages, store
+from bench.facts import machine
+from bench.frame import Benchmark
+
+from node.demo.messages import Visit, send_mllp
+
+ROWS, SHORT_ROWS = 2480, 620
+"""Of the films: 2480 x 2034 of 16 bit are 10 MB."""
+FILMS = 4
+SINGLES = {"exec": 1}
+"""Per round; a cold start takes seconds."""
+SINGLES_OTHERS = 3
+BURST = 12
+LOAD_SECONDS = 300
+REPORT_SECONDS = 120.0
+
+MOST = {
+    "load_p50_s": 2.0,
+    "load_p95_s": 10.0,
+    "single_vs_limit": 1.15,
+    "answer_at_load_vs_idle": 1.25,
+}
+LEAST = {"throughput_vs_limit_cores": 0.75, "exec_vs_osteon": 15.0, "poller_vs_osteon": 1.5}
+
+Study = tuple[Sent, bytes, Visit]
+
+
+def main() -> int:
+    benchmark = Benchmark(
+        name="e2e",
+        description=__doc__,
+        short="2 rounds of small films, node and limit only, no load phase: shows that it runs",
+        folder="where spools and archives go: the file system to be measured",
+        rounds=5,
+        run=lambda folder, short, rounds: _run(folder, short=short, rounds=rounds),
+        show=_show,
+    )
+    return benchmark.main()
+
+
+def _run(folder: Path, *, short: bool, rounds: int) -> dict[str, Any]:
+    print("rendering films", flush=True)
+    films = Films(2 if short else FILMS, SHORT_ROWS if short else ROWS, folder).studies()
+    report: dict[str, Any] = {"machine": machine(folder), "rounds": rounds, "short": short}
+    cells: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with sink() as to, candidates(folder, to, short=short) as (found, missing):
+        report |= {"candidates": {one.name: one.note for one in found}, "missing": missing}
+        for one in found:
+            _single(one, to, films)  # warm
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}", flush=True)
+            for one in random.Random(number).sample(found, len(found)):
+                _measure(one, to, films, cells[one.name], short=short)
+        if not short:
+            print(f"one study per second for {LOAD_SECONDS} s", flush=True)
+            report["load"] = _load(found[0], to, films)
+    report["cells"] = {name: dict(values) for name, values in cells.items()}
+    _judge(report)
+    return report
+
+
+def _measure(one: Candidate, to: Sink, films: Iterator[Study], cell: dict[str, list[float]], *, short: bool) -> None:
+    singles = [_single(one, to, films) for _ in range(1 if short else SINGLES.get(one.name, SINGLES_OTHERS))]
+    cell["latency_s"].append(statistics.median(latency for latency, _ in singles))
+    cell["answer_ms"].append(statistics.median(answer for _, answer in singles))
+    if one.name != "exec":
+        cell["images_per_s"].append(_burst(one, to, films, 3 if short else BURST))
+
+
+def _prepared(one: Candidate, films: Iterator[Study]) -> Study:
+    """The next study, its clinical data at the candidate where it takes such."""
+    sent, dataset, visit = next(films)
+    if one.mllp_port is not None:
+        answers = send_mllp(one.mllp_port, messages(visit, int(sent.patient_id[1:])))
+        if not all(b"MSA|AA" in answer for answer in answers):
+            msg = "the HL7 listener did not accept the patient"
+            raise RuntimeError(msg)
+    return sent, dataset, visit
+
+
+def _single(one: Candidate, to: Sink, films: Iterator[Study]) -> tuple[float, float]:
+    """Seconds from the request to the SR at the PACS, and milliseconds to the C-STORE's answer."""
+    sent, dataset, _ = _prepared(one, films)
+    began = time.time()
+    answered = store(one.port, sent, dataset)
+    return to.wait(sent.study_uid, REPORT_SECONDS) - began, 1000 * (answered - began)
+
+
+def _burst(one: Candidate, to: Sink, films: Iterator[Study], count: int) -> float:
+    """Studies per second from the first request to the last report; the senders never make the candidate wait."""
+    studies = [_prepared(one, films) for _ in range(count)]
+    began = time.time()
+    senders = [
+        threading.Thread(target=lambda part: [store(one.port, s, d) for s, d, _ in part], args=(studies[n::2],))
+        for n in range(2)
+    ]
+    for sender in senders:
+        sender.start()
+    last = max(to.wait(sent.study_uid, REPORT_SECONDS) for sent, _, _ in studies)
+    for sender in senders:
+        sender.join()
+    return count / (last - began)
+
+
+def _load(one: Candidate, to: Sink, films: Iterator[Study]) -> dict[str, float]:
+    """Reports after the answer of their image, at one study per second whether the last one is done or not."""
+    answered: dict[str, float] = {}
+    answers: list[float] = []
+    began = time.time()
+    for number in range(LOAD_SECONDS):
+        sent, dataset, _ = _prepared(one, films)
+        time.sleep(max(0.0, began + number - time.time()))
+        at = time.time()
+        answered[sent.study_uid] = store(one.port, sent, dataset)
+        answers.append(1000 * (answered[sent.study_uid] - at))
+    delays = [to.wait(study, REPORT_SECONDS) - at for study, at in answered.items()]
+    p50, p95, p99 = np.percentile(delays, (50, 95, 99))
+    return {
+        "p50_s": float(p50),
+        "p95_s": float(p95),
+        "p99_s": float(p99),
+        "answer_p50_ms": statistics.median(answers),
+        "studies": float(len(delays)),
+    }
+
+
+def _judge(report: dict[str, Any]) -> None:
+    cells, ours = report["cells"], report["cells"]["osteon"]
+    figures = {"single_vs_limit": _paired(ours["latency_s"], cells["limit"]["latency_s"])}
+    rates = _paired(ours["images_per_s"], cells["limit"]["images_per_s"])
+    figures["throughput_vs_limit_cores"] = rates / (os.cpu_count() or 1)
+    for name in ("exec", "poller", "handler"):
+        if name in cells:
+            figures[f"{name}_vs_osteon"] = _paired(cells[name]["latency_s"], ours["latency_s"])
+    if load := report.get("load"):
+        figures |= {"load_p50_s": load["p50_s"], "load_p95_s": load["p95_s"], "load_p99_s": load["p99_s"]}
+        figures["answer_at_load_vs_idle"] = load["answer_p50_ms"] / statistics.median(ours["answer_ms"])
+    figures["single_s"] = statistics.median(ours["latency_s"])
+    figures["images_per_s"] = statistics.median(ours["images_per_s"])
+    report["headline"] = {name: round(value, 3) for name, value in figures.items()}
+    missed = [f"{name}<={bar}" for name, bar in MOST.items() if figures.get(name, bar + 1) > bar]
+    missed += [f"{name}>={bar}" for name, bar in LEAST.items() if figures.get(name, 0.0) < bar]
+    report["missed"] = missed
+
+
+def _paired(one: list[float], other: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(one, other, strict=True))
+
+
+def _show(report: dict[str, Any]) -> None:
+    print(
+        f"{'candidate':<10}{'single s':>10}{'answer ms':>11}{'studies/s':>11}  (medians of {report['rounds']} rounds)"
+    )
+    for name, cell in report["cells"].items():
+        rate = f"{statistics.median(cell['images_per_s']):.2f}" if "images_per_s" in cell else "-"
+        latency, answer = statistics.median(cell["latency_s"]), statistics.median(cell["answer_ms"])
+        print(f"{name:<10}{latency:>10.3f}{answer:>11.1f}{rate:>11}  {report['candidates'][name]}")
+    for name, value in report.get("load", {}).items():
+        print(f"1 study/s: {name} = {value:.3f}")
+    for line in report["missing"]:
+        print(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
