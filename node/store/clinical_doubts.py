@@ -22,7 +22,7 @@ from node.store.clinical_schema import observation, person_identifier
 SIZES: Final = frozenset({WEIGHT, HEIGHT})
 """Variables that are held against each other."""
 _PERSONS_AT_ONCE: Final = 500
-_Size: TypeAlias = sa.Row[Any]
+_Size: TypeAlias = sa.Row[*tuple[Any, ...]]
 """Number, variable, end, value, reason and person of a stored body size: few columns, as a file brings many rows."""
 
 

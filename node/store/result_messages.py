@@ -169,11 +169,11 @@ def listed(
 _COLUMNS = [column for column in _m if column.name != "message"]
 
 
-def _message(row: Mapping[str, object]) -> ResultMessage:
+def _message(row: sa.RowMapping) -> ResultMessage:
     named = {name: row[name] for name in ("case_id", "version", "receiver", "meaning")}
-    rest = {name: value for name, value in row.items() if name not in named}
+    rest = {str(name): value for name, value in row.items() if name not in named}
     state = ResultState(str(rest.pop("state")))
-    return ResultMessage(key=MessageKey(**named), state=state, **rest)  # type: ignore[arg-type]
+    return ResultMessage(key=MessageKey(**named), state=state, **rest)
 
 
 def _ended(state: ResultState) -> dict[str, object]:
