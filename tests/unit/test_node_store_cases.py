@@ -120,6 +120,7 @@ def test_every_state_comes_back_as_it_was_saved_with_its_history(ledger: Ledger)
             "Delivered": 1,
             "NotApplicable": 0,
             "Failed": 0,
+            "Withdrawn": 0,
         }
 
 
@@ -223,7 +224,7 @@ def test_measurements_without_a_number_in_json_survive():
 
 
 def test_final_states_and_codes():
-    assert case_json.FINAL_STATES == ("Delivered", "NotApplicable", "Failed")
+    assert case_json.FINAL_STATES == ("Delivered", "NotApplicable", "Failed", "Withdrawn")
     assert case_json.codes_of(matched(1)) == ""
     assert {case_json.state_of(case) for case in (matched(1), screened(1), failed(1))} == {
         Matched.__name__,
