@@ -20,6 +20,7 @@ import numpy.typing as npt
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 
 from dicom_io import half_size, htj2k
@@ -175,7 +176,17 @@ def _encapsulated(dataset: Dataset, form: PixelFormat, syntax: uid.UID, *, half:
     try:
         return decoder(frame, form)
     except Exception:  # noqa: BLE001 - whatever imagecodecs does not like, pydicom's decoders may try
-        return pixel_array(dataset, index=0, raw=True)
+        return _by_pydicom(dataset, syntax)
+
+
+def _by_pydicom(dataset: Dataset, syntax: uid.UID) -> Raw:
+    """What the first of pydicom's installed decoders makes of it that does not refuse; gdcm is never asked."""
+    for name in get_decoder(syntax).available_plugins:
+        if name not in _END_THE_PROCESS:
+            with contextlib.suppress(Exception):  # as above: the next one may try
+                return pixel_array(dataset, index=0, raw=True, decoding_plugin=name)
+    msg = f"{syntax.name}: no decoder reads this frame"
+    raise PixelDecodeError(msg)
 
 
 def _stated_size(frame: bytes) -> tuple[int, int] | None:
@@ -233,6 +244,8 @@ def _rle(data: bytes, form: PixelFormat) -> Raw:
     return np.asarray(decoded).view(dtype)[: form.rows * form.columns].reshape(form.rows, form.columns)
 
 
+_END_THE_PROCESS: Final = frozenset(("gdcm",))
+"""On a damaged lossless JPEG it calls std::terminate (3.2.6, measured): the worker would die with the image."""
 _BYTE: Final = 8
 _WORD: Final = 0xFFFF
 _J2K_SIZ: Final = b"\xff\x4f\xff\x51"

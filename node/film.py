@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from dicom_io.content_digest import is_intact
 from dicom_io.errors import HeaderInvalid, PixelDecodeError
 from dicom_io.header import Header, read_header, redeclare
+from dicom_io.radiograph import read_radiograph
 from dicom_io.spool import Spool
 from model.domain import Radiograph
 from node.case import Source
@@ -64,8 +65,6 @@ class Films:
 @functools.lru_cache(maxsize=1)
 def _decode(path: Path, digest: str, zone: ZoneInfo, half_from: int | None) -> Radiograph:
     """Decode a spooled file; kept for the report that follows its score at once."""
-    from dicom_io.radiograph import read_radiograph  # noqa: PLC0415 - the listener reads headers and loads no decoder
-
     if not is_intact(path, digest):
         raise GiveUp(FailureCode.SPOOL_MISSING, f"{path.name} is not what was received (its digest differs)")
     return read_radiograph(path, zone=zone, half_from=half_from)

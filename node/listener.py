@@ -60,6 +60,8 @@ from node.tasks import (
 
 POLL_SECONDS = 0.1
 """How often the delivery lanes look for reports that a worker process has made."""
+CHORES_POLL_SECONDS = 5.0
+"""How often it is looked whether somebody asked for a daily job; nobody waits for one, so it need not cost more."""
 SENDERS_PER_DESTINATION = 2
 PROBERS = 2
 """Several destinations that are away at once delay each other's probe a little, and nothing else."""
@@ -116,21 +118,14 @@ class Listener:
             ledger=self._ledger, spool=self._spool, settings=settings, now=lambda: dt.datetime.now(dt.UTC)
         )
         self._housekeeper = Housekeeper(ledger=self._ledger, work=self._periodic())
-        self._dispatcher = Dispatcher(
+        self._dispatcher = self._make_dispatcher()
+        self._chores = Dispatcher(
             self._ledger,
-            handlers={
-                HOUSEKEEPING: self._housekeeper.do,
-                DELIVER: self._deliverer.deliver,
-                PROVE: self._prover.prove,
-                PROBE: Prober(ledger=self._ledger, settings=settings.delivery).probe,
-                SEND_RESULT: self._results.send,
-                REPORT_COMMITMENT: self._committer.report,
-            },
-            lanes=_lanes(settings),
-            poll=POLL_SECONDS,
+            handlers={HOUSEKEEPING: self._housekeeper.do},
+            lanes={HOUSEKEEPING_LANE: 1},
+            poll=CHORES_POLL_SECONDS,
             on_dead=self._bury,
-            max_crashes=None,  # frozen bytes end no process; only an administrator or the host does
-            gate=lane_flows,
+            max_crashes=None,  # a host that restarts often must not end them
         )
         self._contacts = ContactBook(self._ledger, self._audit)
         self._registrar = Registrar(ledger=self._ledger, spool=self._spool, audit=self._audit)
@@ -142,16 +137,7 @@ class Listener:
             self._commitment if settings.reception.commitment else None,
             self._events if wants_events(destinations) else None,
         )
-        self._clock = Clock(
-            settings.clinical.csv,
-            self._feed.poll_csv,
-            hourly=(
-                self._housekeeper.ask_daily,
-                self._feed.purge,
-                lambda: watch_medians(self._ledger, code_table(settings.clinical.codes.file)),
-            ),
-            daily=lambda: _watch(settings),
-        )
+        self._clock = self._make_clock()
 
     def start(self) -> None:
         """Adopt what an earlier run stored without recording, then open every door.
@@ -172,6 +158,7 @@ class Listener:
             _tell_receive_path(c, self._scp.fast_path_refused)
         self._clock.start()
         self._housekeeper.ask_daily()
+        self._chores.start()
         log.info(
             "listener.ready",
             ae_title=self._settings.reception.ae_title,
@@ -201,11 +188,43 @@ class Listener:
         self._scp.stop()
         self._feed.stop()
         self._dispatcher.stop(process.DRAIN_SECONDS)
+        self._chores.stop(process.DRAIN_SECONDS)
         self._contacts.stop()
         self._inbox.close()
         self._ledger.close()
         self._lock.close()
         log.info("listener.stopped")
+
+    def _make_dispatcher(self) -> Dispatcher:
+        """What brings results to others."""
+        return Dispatcher(
+            self._ledger,
+            handlers={
+                DELIVER: self._deliverer.deliver,
+                PROVE: self._prover.prove,
+                PROBE: Prober(ledger=self._ledger, settings=self._settings.delivery).probe,
+                SEND_RESULT: self._results.send,
+                REPORT_COMMITMENT: self._committer.report,
+            },
+            lanes=_lanes(self._settings),
+            poll=POLL_SECONDS,
+            on_dead=self._bury,
+            max_crashes=None,  # frozen bytes end no process; only an administrator or the host does
+            gate=lane_flows,
+        )
+
+    def _make_clock(self) -> Clock:
+        settings = self._settings
+        return Clock(
+            settings.clinical.csv,
+            self._feed.poll_csv,
+            hourly=(
+                self._housekeeper.ask_daily,
+                self._feed.purge,
+                lambda: watch_medians(self._ledger, code_table(settings.clinical.codes.file)),
+            ),
+            daily=lambda: _watch(settings),
+        )
 
     def _periodic(self) -> dict[str, Callable[[], None]]:
         """What is done once a day."""
@@ -250,7 +269,7 @@ def _lanes(settings: Settings) -> dict[str, int]:
     lanes = {destination_lane(d.name): SENDERS_PER_DESTINATION for d in settings.delivery.destinations}
     commitment = {COMMITMENT_LANE: COMMITMENT_REPORTERS} if settings.reception.commitment else {}
     results = {result_lane(r.name): 1 for r in settings.results.receivers}
-    return {HOUSEKEEPING_LANE: 1} | lanes | commitment | results | ({PROBE_LANE: PROBERS} if lanes else {})
+    return lanes | commitment | results | ({PROBE_LANE: PROBERS} if lanes else {})
 
 
 def _sole_owner(directory: Path) -> IO[str]:

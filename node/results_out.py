@@ -20,7 +20,7 @@ import structlog
 
 from config.hl7_out import Hl7Receiver, ResultsOut
 from dicom_io.errors import HeaderInvalid
-from dicom_io.header import acquired_at
+from dicom_io.header import acquired_at, read_header
 from dicom_io.report_summary import ReportSummary, summarise
 from dicom_io.spool import Spool
 from node.backoff import pause
@@ -28,7 +28,6 @@ from node.errors import FailureCode, GiveUp, Retry
 from node.feeds import hl7_out, mllp_client
 from node.feeds.hl7_out import Envelope, Meaning
 from node.feeds.mllp_client import Address, Answer, NoAnswer
-from node.film import Films
 from node.store import alerts, cases, jobs, outbox, result_messages
 from node.store.alerts import AlertKind
 from node.store.clinical_orders import order_numbers
@@ -160,8 +159,8 @@ class ResultSender:
     def _taken_at(self, c: Connection, case_id: int) -> dt.datetime | None:
         """When the image was taken; None once it has left the spool: the report's study time stands for it then."""
         try:
-            header = Films(spool=self.spool, zone=self.zone).header(cases.load(c, case_id).source)
-        except GiveUp:
+            header = read_header(self.spool.path(cases.load(c, case_id).source.spool_file))
+        except (HeaderInvalid, OSError):
             return None
         return acquired_at(header, self.zone)
 

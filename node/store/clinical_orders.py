@@ -34,12 +34,18 @@ def link_order(
     `seq`: number of the inbox frame that says so, None when it came otherwise.
     """
     known = [link for link in _links(c, fact) if _issued_alike(link, patient)]
-    if seq is not None and any(_last_said(link) > seq for link in known if _contradictable(link, fact, patient)):
+    last_said = max((_last_said(link) for link in known if _contradictable(link, fact, patient)), default=0)
+    if seq is not None and last_said > seq:
         return 0, ()
     links = [link for link in known if link.superseded_at is None]
     own = [link for link in links if link.person_id == patient.person_key and _one_study(link, fact)]
+    if fact.cancelled and not own:
+        if seq is not None and last_said < seq:  # else this very frame was here before
+            _note_cancelled(c, fact, patient, at, seq)
+        return 0, ()
     if fact.cancelled:
-        return _cancel(c, fact, own, patient, at, seq)
+        _close(c, own, at, seq)
+        return len(own), _changes(own)
     foreign = [link for link in links if link.person_id != patient.person_key]
     if not foreign and any(_says(link, fact) for link in own):
         return 0, ()
@@ -84,16 +90,11 @@ def _ordered(c: sa.Connection, wanted: sa.ColumnElement[bool]) -> frozenset[int]
     return frozenset(persons.roots(c, set(found.all())).values())
 
 
-def _cancel(
-    c: sa.Connection, fact: OrderFact, own: list[_Link], patient: Known, at: dt.datetime, seq: int | None
-) -> tuple[int, tuple[Change, ...]]:
-    """Close the links of a cancelled order. Of one that nobody knows a closed link is left, for its late replay."""
-    _close(c, own, at, seq)
-    if not own and seq is not None:
-        content = {name: getattr(fact, name) for name in _CONTENT}
-        closed = {"recorded_at": at, "superseded_at": at, "seq": seq, "closed_seq": seq}
-        c.execute(sa.insert(order_link).values(identifier_id=patient.row, **closed, **content))
-    return len(own), _changes(own)
+def _note_cancelled(c: sa.Connection, fact: OrderFact, patient: Known, at: dt.datetime, seq: int) -> None:
+    """Leave a closed link of a cancelled order that nobody knows, for its late replay."""
+    content = {name: getattr(fact, name) for name in _CONTENT}
+    closed = {"recorded_at": at, "superseded_at": at, "seq": seq, "closed_seq": seq}
+    c.execute(sa.insert(order_link).values(identifier_id=patient.row, **closed, **content))
 
 
 def _contradictable(link: _Link, fact: OrderFact, patient: Known) -> bool:

@@ -177,7 +177,8 @@ def _sqlite(url: sa.URL) -> Ledger:
     # hide_parameters: an error text with the values of a statement would carry patient data into logs.
     options = {"module": DRIVER, "connect_args": connect_args, "hide_parameters": True}
     writer = sa.create_engine(url, pool_size=1, max_overflow=0, **options)
-    reader = sa.create_engine(url, **options)
+    # One reader is kept; more come and go with the moment that needs them: a process at rest holds what it held.
+    reader = sa.create_engine(url, pool_size=1, **options)
     sa.event.listen(writer, "connect", prepare_writer)
     sa.event.listen(writer, "begin", _begin_immediate)
     sa.event.listen(reader, "connect", prepare_reader)

@@ -16,8 +16,9 @@ import threading
 import uuid
 from pathlib import Path
 
+from pydicom.uid import RLELossless
 from pynetdicom import AE, evt
-from pynetdicom.presentation import StoragePresentationContexts
+from pynetdicom.presentation import DEFAULT_TRANSFER_SYNTAXES, StoragePresentationContexts
 from support.node_parts import FixedScreener
 
 from config.settings import Settings
@@ -78,7 +79,8 @@ def archive(folder: Path, port: int, log: Path) -> None:
         return 0x0000
 
     ae = AE("ARCHIVE")
-    ae.supported_contexts = StoragePresentationContexts
+    for context in StoragePresentationContexts:  # RLE too: an archive that does not take it gets the pages decompressed
+        ae.add_supported_context(context.abstract_syntax, [*DEFAULT_TRANSFER_SYNTAXES, RLELossless])
     ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
     process.stop_on_signals().wait()
     ae.shutdown()

@@ -147,9 +147,7 @@ def _settings(node: Path, port: int, archive_port: int) -> Settings:
                 "backoff_cap": 1.0,
                 "acse_timeout": 5.0,
                 "dimse_timeout": 10.0,
-                "destinations": [
-                    {"name": "pacs", "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": archive_port, "proof": "none"}
-                ],
+                "destinations": [{"name": "pacs", "ae_title": "ARCHIVE", "host": "127.0.0.1", "port": archive_port}],
             },
         },
         origin="chaos",

@@ -33,7 +33,6 @@ def campaign(module: str, *arguments: str) -> dict[str, str]:
 
 
 @pytest.mark.system
-@pytest.mark.xfail(reason="lost=0 twice=0; the audit reads RLE pages as other bytes than were frozen", strict=False)
 def test_kill_9_of_listener_and_worker_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     require_tool("storescu")
     if os.environ.get("CI") == "true":

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 import psutil
 
-POOLED = 8
-"""Descriptors of ledger connections that a burst may still add: the pool keeps what it once needed, and no more."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vitals:

@@ -129,7 +129,6 @@ def test_a_late_frame_about_another_study_of_the_accession_still_counts(c):
     ),
     again=st.lists(st.integers(0, 7), max_size=6),
 )
-@pytest.mark.xfail(reason="a replayed cancelled order adds a second closed row; it joins nothing", strict=False)
 @settings(max_examples=12, deadline=None)
 def test_replays_of_orders_change_nothing_whatever_they_are(tmp_path_factory, said, again):
     ledger = open_ledger(tmp_path_factory.mktemp("orders") / "ledger.db")

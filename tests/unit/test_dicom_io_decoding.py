@@ -273,7 +273,7 @@ def test_a_broken_htj2k_frame_is_not_half_an_image() -> None:
         decoded(encode(radiograph_dataset(), uid.HTJ2KLossless, bytes(frame)))
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(LOSSLESS)), st.data())
 def test_a_damaged_frame_ends_in_pixel_decode_error_or_an_image(syntax: str, data: st.DataObject) -> None:
     frame = bytearray(LOSSLESS[uid.UID(syntax)]())

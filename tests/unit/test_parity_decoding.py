@@ -85,9 +85,7 @@ def test_the_fast_table_and_histogram_are_the_plain_ones():
     assert np.array_equal(histogram(index, form), np.bincount(index.ravel(), minlength=1 << 16))
 
 
-@pytest.mark.xfail(
-    reason="3.2 of 4095 at 640 x 520: half decoding is admitted by no verdict and stays off", strict=False
-)
+@pytest.mark.xfail(reason="bar missed: 0.8 to 14 of 4095 on the present phantoms; no verdict admits it, it stays off")
 @pytest.mark.parametrize("high_throughput", [False, True], ids=["J2K", "HTJ2K"])
 def test_decoder_parity_half_level_differs_by_at_most_3_of_4095_on_20_phantoms(high_throughput):
     for seed in range(20):
