@@ -8,7 +8,6 @@ has them: overlay bits masked, sign extended, nothing rescaled.
 from __future__ import annotations
 
 import contextlib
-import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pydicom.pixels.utils import pixel_array
 from dicom_io import half_size, htj2k
 from dicom_io.element import integer, text, value
 from dicom_io.errors import PixelDecodeError
+from dicom_io.frame_check import check_frame
 from dicom_io.syntaxes import NATIVE
 
 Raw = npt.NDArray[Any]
@@ -166,10 +166,7 @@ def _encapsulated(dataset: Dataset, form: PixelFormat, syntax: uid.UID, *, half:
         msg = f"transfer syntax {syntax} is not supported"
         raise PixelDecodeError(msg)
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    size = _stated_size(frame)
-    if size not in (None, (form.rows, form.columns)):
-        msg = f"{syntax.name}: the frame states another size than the header"
-        raise PixelDecodeError(msg)
+    check_frame(frame, syntax, rows=form.rows, columns=form.columns, allocated=form.allocated)
     if half and halves(dataset, form):
         with contextlib.suppress(Exception):  # whatever the short way does not like, the full decode may try
             return half_size.decode(frame, form.rows, form.columns, form.stored, syntax)
@@ -187,22 +184,6 @@ def _by_pydicom(dataset: Dataset, syntax: uid.UID) -> Raw:
                 return pixel_array(dataset, index=0, raw=True, decoding_plugin=name)
     msg = f"{syntax.name}: no decoder reads this frame"
     raise PixelDecodeError(msg)
-
-
-def _stated_size(frame: bytes) -> tuple[int, int] | None:
-    """(rows, columns) a JPEG, JPEG-LS or JPEG 2000 frame states, read before a decoder works for minutes on a lie."""
-    siz = frame.find(_J2K_SIZ, 0, 4096)
-    if siz >= 0 and len(frame) >= siz + 24:
-        x, y, x0, y0 = struct.unpack_from(">4L", frame, siz + 8)
-        return y - y0, x - x0
-    position = 2
-    while frame[:2] == _JPEG_SOI and position + 9 <= len(frame):
-        marker, length = struct.unpack_from(">HH", frame, position)
-        if marker in _JPEG_SOF:
-            rows, columns = struct.unpack_from(">HH", frame, position + 5)
-            return rows, columns
-        position += 2 + length
-    return None
 
 
 def _index(raw: Raw, form: PixelFormat, *, clip: bool) -> Index:
@@ -248,9 +229,6 @@ _END_THE_PROCESS: Final = frozenset(("gdcm",))
 """On a damaged lossless JPEG it calls std::terminate (3.2.6, measured): the worker would die with the image."""
 _BYTE: Final = 8
 _WORD: Final = 0xFFFF
-_J2K_SIZ: Final = b"\xff\x4f\xff\x51"
-_JPEG_SOI: Final = b"\xff\xd8"
-_JPEG_SOF: Final = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC} | {0xFFF7}
 _MONOCHROME: Final = ("MONOCHROME1", "MONOCHROME2")
 _DTYPES: Final[dict[int, type[np.uint8 | np.uint16]]] = {_BYTE: np.uint8, 16: np.uint16}
 _DECODERS: Final[dict[str, Callable[[bytes, PixelFormat], Raw]]] = {

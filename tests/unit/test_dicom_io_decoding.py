@@ -1,5 +1,6 @@
 """Every transfer syntax the node accepts, from an independent encoder back to the stored values, bit for bit."""
 
+import struct
 import subprocess
 from io import BytesIO
 from pathlib import Path
@@ -271,6 +272,31 @@ def test_a_broken_htj2k_frame_is_not_half_an_image() -> None:
     frame[len(frame) // 2 :] = bytes(len(frame) - len(frame) // 2)
     with pytest.raises(PixelDecodeError):
         decoded(encode(radiograph_dataset(), uid.HTJ2KLossless, bytes(frame)))
+
+
+def test_a_frame_that_ends_early_is_refused_before_charls_works_on_it_for_seconds() -> None:
+    frame = LOSSLESS[uid.JPEGLSLossless]()
+    assert np.array_equal(decoded(encode(radiograph_dataset(), uid.JPEGLSLossless, frame + b"\x00")), PIXELS)
+    with pytest.raises(PixelDecodeError, match="end-of-image"):
+        decoded(encode(radiograph_dataset(), uid.JPEGLSLossless, frame[:-100]))
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [((1, 64), "1 RLE segments"), ((2, 64, 2**31), "outside"), ((2, 64, 64), "outside"), ((2, 0, 900), "outside")],
+)
+def test_an_rle_header_that_would_crash_the_decoder_is_refused(words: tuple[int, ...], fault: str) -> None:
+    frame = struct.pack("<16L", *words, *[0] * (16 - len(words))) + LOSSLESS[uid.RLELossless]()[64:]
+    with pytest.raises(PixelDecodeError, match=fault):
+        decoded(encode(radiograph_dataset(), uid.RLELossless, frame))
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.HTJ2KLossless])
+def test_tiles_beside_the_image_are_refused_before_a_decoder_looks_for_them_for_ever(syntax: uid.UID) -> None:
+    frame = bytearray(LOSSLESS[syntax]())
+    frame[39] = 34  # YTOsiz
+    with pytest.raises(PixelDecodeError, match="tiles"):
+        decoded(encode(radiograph_dataset(), syntax, bytes(frame)))
 
 
 @settings(max_examples=60, deadline=None)
