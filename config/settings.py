@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from config.clinical import Clinical
 from config.fields import AeTitle, CharacterSets, Group, Network, Port, Seconds, TimeZone
+from config.fleet import Fleet
 from config.hl7_out import ResultsOut
 from config.reconciliation import Reconciliation
 from config.report import Report
@@ -218,6 +219,7 @@ class Settings(Group):
     retention: Retention = Retention()
     reconciliation: Reconciliation = Reconciliation()
     results: ResultsOut = ResultsOut()
+    fleet: Fleet = Fleet()
 
 
 def load(path: Path | None) -> Settings:
@@ -250,6 +252,12 @@ def parse(table: dict[str, object], *, origin: str) -> Settings:
     names = [d.name for d in settings.delivery.destinations]
     if len(names) != len(set(names)):
         msg = f"{origin}: delivery.destinations: two destinations share a name; give each its own"
+        raise SettingsError(msg)
+    fault = settings.fleet.fault(
+        database_url=settings.storage.database_url, largest_object_mb=settings.reception.maximum_object_mb
+    )
+    if fault is not None:
+        msg = f"{origin}: {fault}"
         raise SettingsError(msg)
     return settings
 

@@ -4,6 +4,7 @@
     |-- HeaderInvalid     the object says too little, or too much nonsense, to be owned: park it for a person
     |-- PixelDecodeError  the pixels cannot be read: the case ends, trying again changes nothing
     |-- SpoolFull         no room: answer 0xA700, the sender keeps the image and comes again
+    |-- SpoolUnavailable  shared storage does not answer: 0xA700 to a sender, a case tries again, nothing is judged gone
     |-- SenderGone        the association ended in mid-object: nobody waits for an answer, the sender comes again
     |-- TransactionInUse  refuse this commitment request: its UID belongs to another
     `-- PeerFault
@@ -34,6 +35,13 @@ class SenderGone(DicomIoError):
 
 class SpoolFull(DicomIoError):
     """The spool's file system or quota is exhausted. Nothing of the refused object is left on disk."""
+
+
+class SpoolUnavailable(DicomIoError):
+    """The storage that several hosts share does not answer, or does not confirm what it was given.
+
+    Nothing is known to be stored, and nothing to be missing.
+    """
 
 
 class TransactionInUse(DicomIoError):

@@ -64,6 +64,11 @@ class Part:
         """Bytes so far, head included."""
         return self._size
 
+    @property
+    def digest(self) -> str:
+        """Of all so far, head included, as the ledger keeps it."""
+        return self._digest.text()
+
     def write(self, data: Buffer) -> None:
         """Append.
 
@@ -95,7 +100,7 @@ class Part:
         with _named():
             os.fsync(self._descriptor)
         self._close()
-        return self._digest.text()
+        return self.digest
 
     def abandon(self) -> None:
         """Delete it, whatever its state; an adopted one has another name by now and stays."""

@@ -9,17 +9,16 @@ import datetime as dt
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from pydicom import uid
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
-from dicom_io.content_digest import BLAKE3, SHA256, file_digest, hex_of
 from dicom_io.errors import HeaderInvalid
 from dicom_io.header import instance_reference, patient_ids, read_header
-from dicom_io.spool import DIGEST_CHARACTERS, Spool
+from dicom_io.spool import Spool
+from dicom_io.spool_names import promised
 from model.domain import InstanceReference
 
 _SERIES_INSTANCE_UID: Final = BaseTag(0x0020000E)
@@ -86,7 +85,10 @@ def adopt(spool: Spool, file: str) -> StoredInstance:
 
     """
     path = spool.path(file)
-    digest = _promised(path)
+    digest = promised(path, file)
+    if digest is None:
+        msg = "the file's content is not what its name promises"
+        raise HeaderInvalid(msg)
     header = read_header(path)
     return StoredInstance(
         reference=instance_reference(header),
@@ -97,13 +99,3 @@ def adopt(spool: Spool, file: str) -> StoredInstance:
         received_at=dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC),
         patient_ids=patient_ids(header),
     )
-
-
-def _promised(path: Path) -> str:
-    """The digest of a file whose name was made from it: by this version, or before it by SHA-256."""
-    for algorithm in (BLAKE3, SHA256):
-        digest = file_digest(path, algorithm)
-        if path.stem.endswith(hex_of(digest)[:DIGEST_CHARACTERS]):
-            return digest
-    msg = "the file's content is not what its name promises"
-    raise HeaderInvalid(msg)

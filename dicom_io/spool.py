@@ -1,24 +1,21 @@
 """Durable write of received objects: what `Spool` has returned survives a power cut.
 
-Order (reception-and-delivery.md 2.1): a `Part` in the same file system, fsync file, rename, fsync directory. A file
-under its final name is therefore complete. The dataset is kept byte for byte as received, in its transfer syntax; only
-the preamble and the file meta information (PS3.10 7.1) are written in front of it. Nothing here decodes, and nothing
-here knows the ledger.
-
-The folders of the final names are made and fsynced once, when the spool is opened: a folder made in the middle of
-reception would be seen by a second thread, which would answer, before the first has fsynced it.
+An object is written into a `Part`, sealed, and published under its final name by the spool's shelf; a file under its
+final name is therefore complete. The dataset is kept byte for byte as received, in its transfer syntax; only the
+preamble and the file meta information (PS3.10 7.1) are written in front of it. Nothing here decodes, and nothing here
+knows the ledger.
 
 The final name is a function of the SOP Instance UID and the content, so a re-send meets its own file and the same UID
 with other content gets another one. Two receptions of the same bytes take turns: else the roll-back of one could
-remove the file the other has just acknowledged.
+remove the file the other has just acknowledged. On a shared shelf the other may be another host, so there nothing is
+rolled back: the file stays an orphan until it is sent again, or `orphans` gives it out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import datetime as dt
 import re
-import shutil
 import struct
 import threading
 import uuid
@@ -28,18 +25,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from dicom_io.content_digest import Buffer, hex_of
-from dicom_io.errors import HeaderInvalid
+from dicom_io.content_digest import Buffer
+from dicom_io.errors import HeaderInvalid, SpoolUnavailable
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_io.part import UNLIMITED, Part, named
+from dicom_io.part import UNLIMITED, Part
+from dicom_io.spool_folder import LocalFolder
+from dicom_io.spool_names import DIGEST_CHARACTERS, image_name, mark_of, quarantine_name
+from dicom_io.spool_shelf import SETTLED_AFTER, Shelf, Shelved
 from dicom_io.uid_grammar import is_uid
 
 _ELEMENT: Final = struct.Struct("<HH2sH")
 _GROUP_LENGTH: Final = struct.Struct("<HH2sHI")
 _PREAMBLE: Final = b"\0" * 128 + b"DICM"
-DIGEST_CHARACTERS: Final = 16
 _CHUNK: Final = 1 << 20
-_QUARANTINE: Final = "quarantine"
 _MARK: Final = re.compile(f"[0-9a-f]{{{DIGEST_CHARACTERS}}}")
 
 
@@ -56,13 +54,26 @@ class Spooled:
 
 
 class Spool:
-    """A directory of Part 10 files. Safe for many threads of one process; a spool belongs to one process."""
+    """Part 10 files on a shelf. Safe for many threads of one process, whose own a folder given as a path is."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, place: Path | Shelf) -> None:
+        self._place: Shelf = LocalFolder(place) if isinstance(place, Path) else place
+        self._refusal = ""
         self._turns = tuple(threading.Lock() for _ in range(64))
-        directory.mkdir(parents=True, exist_ok=True)
-        _make_folders(directory)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other hosts use it too."""
+        return self._place.shared
+
+    @property
+    def refused(self) -> bool:
+        """Whether `refuse` holds."""
+        return bool(self._refusal)
+
+    def refuse(self, why: str) -> None:
+        """Answer everything with SpoolUnavailable until `why` is empty: it is not proved to be our spool."""
+        self._refusal = why
 
     def store(self, *, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, dataset: Buffer) -> Spooled:
         """Write one object durably.
@@ -101,19 +112,22 @@ class Spool:
         """
         sound = is_uid(sop_class_uid) and is_uid(sop_instance_uid)
         head = part10_head(sop_class_uid, sop_instance_uid, transfer_syntax_uid) if sound else b""
-        return Part(self._directory / f"{uuid.uuid4().hex}.part", head, limit=limit)
+        return self._shelf.part(head, limit)
 
     @contextlib.contextmanager
     def adopting(self, part: Part, sop_instance_uid: str) -> Iterator[Spooled]:
         """Give a complete `part` its final name, durably; taken back as by `storing`. Raises as `store`."""
         _expect_uid(sop_instance_uid)
         digest = part.seal()
-        mark = hex_of(digest)[:DIGEST_CHARACTERS]
-        file = f"{mark[:2]}/{sop_instance_uid}-{mark}.dcm"
-        with self._turns[self._turn(mark)]:
-            was_there = self.path(file).exists()
+        file = image_name(sop_instance_uid, digest)
+        if self.shared:
+            self._shelf.publish(part, file)
+            yield Spooled(file=file, digest=digest, size=part.size)
+            return
+        with self._turns[self._turn(file)]:
+            was_there = self._shelf.holds(file)
             try:
-                self._publish(part, file)
+                self._shelf.publish(part, file)
                 yield Spooled(file=file, digest=digest, size=part.size)
             except BaseException:
                 if not was_there:
@@ -123,88 +137,117 @@ class Spool:
     def quarantine(self, dataset: Buffer | BinaryIO) -> str:
         """Keep bytes that could not be owned, for a person to look at. Returns the file; raises as `store`."""
         stream = BytesIO(dataset) if isinstance(dataset, Buffer) else dataset
-        with Part(self._directory / f"{uuid.uuid4().hex}.part") as part:
+        with self._shelf.part(b"", UNLIMITED) as part:
             while chunk := stream.read(_CHUNK):
                 part.write(chunk)
-            file = f"{_QUARANTINE}/{hex_of(part.seal())[:32]}.bin"
-            self._publish(part, file)
+            file = quarantine_name(part.seal())
+            self._shelf.publish(part, file)
         return file
 
     def rename(self, file: str, to: str) -> None:
         """Give `file` the name `to`, durably, also where that one is missing or taken. Raises as `store`."""
-        try:
-            self._move(self.path(file), to)
-        except OSError as error:
-            raise named(error) from error
+        self._shelf.move(file, to)
 
     def path(self, file: str) -> Path:
-        """Where `file` lies."""
-        return self._directory / file
+        """Where `file` can be read on this host; nothing is there when the spool has no such file.
+
+        Raises:
+            SpoolUnavailable: shared storage does not answer, so that nobody knows.
+
+        """
+        return self._shelf.path(file)
+
+    def holds(self, file: str) -> bool:
+        """Whether the spool itself, not a copy on this host, has `file`. Raises as `path`."""
+        return self._shelf.holds(file)
+
+    def intact(self, file: str, digest: str) -> bool:
+        """Whether the spool's own `file` has this digest.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError: it cannot be read.
+            SpoolUnavailable: as `path`.
+
+        """
+        return self._shelf.intact(file, digest)
+
+    def size(self, file: str) -> int:
+        """Bytes of `file`, 0 when there is none. Raises as `path`."""
+        return self._shelf.size(file)
 
     @contextlib.contextmanager
     def retiring(self, file: str) -> Iterator[None]:
-        """Delete `file` and note it in the block, while no re-send of the same bytes can be adopted in between."""
-        with self._turns[self._turn(file.rpartition("-")[2].removesuffix(".dcm"))]:
-            self.remove(file)
+        """Let no re-send of the same bytes to this listener be adopted while the block notes and deletes `file`."""
+        with self._turns[self._turn(file)]:
             yield
 
-    def quarantined(self) -> tuple[Path, ...]:
-        """What could not be owned and waits for a person."""
-        return tuple(sorted((self._directory / _QUARANTINE).glob("*.bin")))
+    def quarantined(self) -> Iterator[Shelved]:
+        """What could not be owned and waits for a person. Raises as `path`."""
+        return self._shelf.quarantined()
 
     def remove(self, file: str) -> None:
-        """Delete `file`; none there is fine."""
-        self.path(file).unlink(missing_ok=True)
+        """Delete `file`; none there is fine. Raises as `path`."""
+        self._shelf.remove(file)
 
     def sweep(self) -> int:
-        """Delete what interrupted writes left behind; returns how many. Only before reception starts."""
-        parts = list(self._directory.rglob("*.part"))
-        for part in parts:
-            part.unlink(missing_ok=True)
-        return len(parts)
+        """Delete what this listener's interrupted writes left behind; how many. Only before its reception starts."""
+        return self._place.sweep()
+
+    def sweep_abandoned(self) -> int:
+        """Delete what listeners left behind that are gone for good; how many. At any time, by any of them."""
+        return self._shelf.sweep_abandoned()
 
     def orphans(self, known: Iterable[str]) -> Iterator[str]:
-        """Complete files the ledger has no row for: stored, but the process died before the commit."""
+        """Complete files the ledger has no row for: stored, but the process died before the commit.
+
+        On a shared shelf only those that no listener can be about to record any more. Raises as `path`.
+        """
         rows = frozenset(known)
-        for path in sorted(self._directory.glob("[0-9a-f][0-9a-f]/*.dcm")):
-            file = path.relative_to(self._directory).as_posix()
-            if file not in rows:
-                yield file
+        before = dt.datetime.now(dt.UTC) - SETTLED_AFTER
+        for found in self._shelf.images():
+            if found.file not in rows and (not self.shared or found.at < before):
+                yield found.file
 
     def used_percent(self) -> float:
-        """How full the spool's file system is for us, 0 to 100."""
-        usage = shutil.disk_usage(self._directory)
-        usable = usage.used + usage.free
-        return 100.0 * usage.used / usable if usable else 100.0
+        """How full the disk is that objects arrive on, 0 to 100."""
+        return self._place.used_percent()
 
-    def _turn(self, mark: str) -> int:
-        """Which lock bytes with this mark take; the names that older releases gave end otherwise and share one."""
+    def probe(self) -> None:
+        """Keep a few bytes, read them back and delete them.
+
+        Raises:
+            SpoolUnavailable, SpoolFull, OSError: it cannot be used from here.
+
+        """
+        file = f"probe-{uuid.uuid4().hex}"
+        with self._place.part(b"osteon", UNLIMITED) as part:
+            digest = part.seal()
+            self._place.publish(part, file)
+        intact = self._place.intact(file, digest)
+        self._place.remove(file)
+        if not intact:
+            msg = "it did not give back what it was given"
+            raise SpoolUnavailable(msg)
+
+    def marker(self) -> str | None:
+        """Whose spool it says it is; None: nobody has said so yet. Raises as `path`."""
+        return self._place.marker()
+
+    def write_marker(self, text: str) -> None:
+        """Say whose spool this is. Raises as `store`."""
+        self._place.write_marker(text)
+
+    @property
+    def _shelf(self) -> Shelf:
+        if self._refusal:
+            raise SpoolUnavailable(self._refusal)
+        return self._place
+
+    def _turn(self, file: str) -> int:
+        """Which lock these bytes take; the names that older releases gave have no mark and share one."""
+        mark = mark_of(file)
         return int(mark, 16) % len(self._turns) if _MARK.fullmatch(mark) else 0
-
-    def _publish(self, part: Part, file: str) -> None:
-        try:
-            self._move(part.path, file)
-        except OSError as error:
-            raise named(error) from error
-
-    def _move(self, source: Path, file: str) -> None:
-        target = self.path(file)
-        if not target.parent.is_dir():
-            target.parent.mkdir(exist_ok=True)
-            _fsync_directory(self._directory)
-        source.replace(target)
-        _fsync_directory(target.parent)
-
-
-def _make_folders(directory: Path) -> None:
-    """Make what is missing of `00` to `ff` and the quarantine, durably, also what a killed process had just made."""
-    there = {entry.name for entry in os.scandir(directory)}
-    # Not possible on a full disk: the node must start all the same, and `_move` makes a folder when it is needed.
-    with contextlib.suppress(OSError):
-        for name in (*(f"{number:02x}" for number in range(256)), _QUARANTINE):
-            if name not in there:
-                (directory / name).mkdir(exist_ok=True)
-    _fsync_directory(directory)
 
 
 def _expect_uid(sop_instance_uid: str) -> None:
@@ -236,11 +279,3 @@ def _element(number: int, vr: bytes, value: str) -> bytes:
     content = value.encode("ascii")
     content += (b" " if vr == b"SH" else b"\0") * (len(content) % 2)
     return _ELEMENT.pack(2, number, vr, len(content)) + content
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

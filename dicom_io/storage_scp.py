@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -107,7 +109,7 @@ class StorageScp:
         swept = self._spool.sweep()
         self._doorman = self._make_doorman()
         wanted = self._settings.fast_path == "auto"
-        self._refusals = transport_check.reasons_against(self._spool) if wanted else ()
+        self._refusals = _self_test(self._spool) if wanted else ()
         self._fast = wanted and not self._refusals
         try:
             if self._settings.tls.enabled:
@@ -204,6 +206,14 @@ class StorageScp:
         server.on_broken = self._doorman.broken
         server.open_part = self._store.begin if self._fast else None
         return server
+
+
+def _self_test(spool: Spool) -> tuple[str, ...]:
+    """Why the own receive path may not serve. Shared storage that is away says nothing about it."""
+    if not spool.shared:
+        return transport_check.reasons_against(spool)
+    with tempfile.TemporaryDirectory(prefix="osteon-self-test-") as folder:
+        return transport_check.reasons_against(Spool(Path(folder)))
 
 
 def _no_requests_for_commitment(event: Event) -> None:

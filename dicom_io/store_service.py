@@ -19,7 +19,7 @@ from pynetdicom.events import Event
 from config.settings import Reception
 from dicom_io.admission import Observer, StoreFailure, caller
 from dicom_io.arrival import arrival
-from dicom_io.errors import HeaderInvalid, SenderGone, SpoolFull
+from dicom_io.errors import HeaderInvalid, SenderGone, SpoolFull, SpoolUnavailable
 from dicom_io.part import Part
 from dicom_io.received import StoredInstance, identify
 from dicom_io.spool import Spool
@@ -69,6 +69,9 @@ class StoreService:
         except SpoolFull as error:
             _log.error("store.no_space", sop_instance_uid=instance, error=str(error))
             return self._failed(event, StoreFailure.NO_SPACE, OUT_OF_RESOURCES)
+        except SpoolUnavailable as error:
+            _log.error("store.spool_unavailable", sop_instance_uid=instance, error=str(error))
+            return self._failed(event, StoreFailure.NOT_RECORDED, OUT_OF_RESOURCES)
         except SenderGone as error:
             _log.warning("store.interrupted", sop_instance_uid=instance, error=str(error))
             return self._failed(event, StoreFailure.NOT_RECORDED, OUT_OF_RESOURCES)
@@ -142,5 +145,5 @@ class StoreService:
         try:
             with part.dataset() as stream:
                 return self._spool.quarantine(stream)
-        except (SpoolFull, OSError):
+        except (SpoolFull, SpoolUnavailable, OSError):
             return ""

@@ -26,6 +26,10 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
         "Values came with the demographics of somebody else and were not taken.",
         "Ask the sender of the message or file which patient is meant, and have it sent again.",
     ),
+    AlertKind.IDENTITY_REPLACED: (
+        "A message gave a known number the name or birth date of somebody else. Earlier values are not used.",
+        "Ask who bears the number. If the message was wrong, the right ADT sent again brings those values back.",
+    ),
     AlertKind.IDENTIFIER_CHANGED: (
         "A patient was given another identifier (A47). Both are read as one person.",
         "Check that the change was meant: `osteon person merges` lists it, `osteon person unmerge N` takes it back.",
@@ -97,6 +101,14 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     AlertKind.COVERAGE: (
         "Radiographs that the archive lists have no answer here, reports are missing there, or it could not be asked.",
         "`osteon reconcile --date DAY` names them. Have missing images routed again; reports go out by themselves.",
+    ),
+    AlertKind.SPOOL_UNAVAILABLE: (
+        "The spool that the hosts share does not answer a host: it takes no image (0xA700), its cases wait.",
+        "Mend the mount, the bucket or the network. Nothing is lost: senders repeat, and cases go on by themselves.",
+    ),
+    AlertKind.HINTS_LOST: (
+        "RabbitMQ does not answer a host. Work is found by the poll of the ledger instead: slower, nothing is lost.",
+        "Start the broker or correct fleet.broker; the host connects again by itself.",
     ),
     AlertKind.UNIT_DRIFT: (
         "The values of one variable of a feed moved out of their expected range: its unit may have changed.",

@@ -17,7 +17,6 @@ import structlog
 from config.settings import Settings
 from dicom_io.commitment import CommitmentFailure, CommitmentItem, CommitmentRequest, CommitmentResult
 from dicom_io.commitment_report import Requestor, report_to
-from dicom_io.content_digest import is_intact
 from dicom_io.errors import PeerRefused, PeerUnavailable, TransactionInUse
 from dicom_io.spool import Spool
 from node.audit import AuditTrail
@@ -114,7 +113,7 @@ class Committer:
     def _disk_failure(self, files: list[tuple[str, str]]) -> CommitmentFailure | None:
         """What is wrong with one of `files`, each with the digest it must have."""
         try:
-            intact = all(is_intact(self.spool.path(file), digest) for file, digest in files)
+            intact = all(self.spool.intact(file, digest) for file, digest in files)
         except FileNotFoundError:
             return CommitmentFailure.NO_SUCH_OBJECT
         except OSError:

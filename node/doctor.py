@@ -7,7 +7,6 @@ image is touched; a running node is not disturbed, and one that is not running l
 from __future__ import annotations
 
 import datetime as dt
-import enum
 import fcntl
 import ipaddress
 import os
@@ -15,7 +14,6 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -32,6 +30,8 @@ from node import process
 from node.active_model import active_bundle
 from node.certificate_watch import URGENT_DAYS, WARN_DAYS
 from node.contacts import ACCEPTED
+from node.finding import Finding, Mark
+from node.fleet_check import examine_fleet
 from node.peer_advice import advise
 from node.site_verdicts import latest_verdict
 from node.store import peers
@@ -41,25 +41,6 @@ from node.store.peers import Contact
 
 LOOK_BACK = dt.timedelta(days=7)
 SHOWN_REJECTIONS = 10
-
-
-class Mark(enum.Enum):
-    """How a finding is meant."""
-
-    OK = "ok"
-    WARN = "warn"
-    """Works, but somebody should look."""
-    FAIL = "fail"
-    """The node cannot do its work so; the exit status says so too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One line."""
-
-    mark: Mark
-    what: str
-    remedy: str = ""
 
 
 def run_doctor(settings: Settings) -> int:
@@ -96,6 +77,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _data_directory(folder)
     yield _disk(folder, reception)
     yield from _ledger(settings)
+    yield from examine_fleet(settings)
     yield _bundle(settings)
 
 

@@ -7,11 +7,8 @@ with Success. This process imports no torch, so it starts in a second and stays 
 from __future__ import annotations
 
 import datetime as dt
-import fcntl
 import functools
 from collections.abc import Callable
-from pathlib import Path
-from typing import IO
 
 import structlog
 
@@ -19,7 +16,6 @@ from config.code_file import code_table
 from config.settings import Settings, SettingsError
 from dicom_io.commitment_scp import CommitmentScp
 from dicom_io.commitment_scu import CommitmentEvents
-from dicom_io.spool import Spool
 from dicom_io.storage_scp import StorageScp
 from node import breaker, process
 from node.audit import AuditTrail
@@ -28,18 +24,21 @@ from node.certificate_watch import watch_certificate
 from node.clinical_feed import ClinicalFeed
 from node.commitment import Committer, record_request
 from node.contacts import ContactBook
+from node.data_directory import sole_owner
 from node.delivery import Deliverer
 from node.delivery_record import direct_undirected
+from node.dispatch.hints import make_hints
 from node.dispatch.local import Dispatcher
 from node.drift import watch_medians
 from node.errors import GiveUp
-from node.housekeeping import RECONCILE, RETENTION, Housekeeper
+from node.housekeeping import INBOX, MEDIANS, RECONCILE, RETENTION, SPOOL, Housekeeper
 from node.proof import Prover, record_event, wants_events
 from node.reconcile import Reconciler
 from node.registrar import Registrar
 from node.results_out import ResultSender
-from node.retention import Keeper, purge_and_tell
+from node.retention import Keeper, purge_and_tell, tell
 from node.schedule import Clock
+from node.shared_spool import SpoolWatch, open_spool, prove_spool, with_spool
 from node.store import alerts
 from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
@@ -49,6 +48,7 @@ from node.tasks import (
     DELIVER,
     HOUSEKEEPING,
     HOUSEKEEPING_LANE,
+    INFER_LANE,
     PROBE,
     PROBE_LANE,
     PROVE,
@@ -58,8 +58,6 @@ from node.tasks import (
     result_lane,
 )
 
-POLL_SECONDS = 0.1
-"""How often the delivery lanes look for reports that a worker process has made."""
 CHORES_POLL_SECONDS = 5.0
 """How often it is looked whether somebody asked for a daily job; nobody waits for one, so it need not cost more."""
 SENDERS_PER_DESTINATION = 2
@@ -88,9 +86,10 @@ class Listener:
         self._settings = settings
         directory = settings.storage.data_dir
         directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _sole_owner(directory)
+        self._lock = sole_owner(directory)
         self._ledger: Ledger = process.open_settings_ledger(settings)
-        self._spool = Spool(process.spool_directory(settings))
+        self._spool = open_spool(settings)
+        prove_spool(self._spool, self._ledger)
         self._inbox: Ledger = process.open_settings_inbox(settings)
         self._feed = ClinicalFeed(self._ledger, self._inbox, settings)
         destinations = settings.delivery.destinations
@@ -117,18 +116,21 @@ class Listener:
         self._keeper = Keeper(
             ledger=self._ledger, spool=self._spool, settings=settings, now=lambda: dt.datetime.now(dt.UTC)
         )
-        self._housekeeper = Housekeeper(ledger=self._ledger, work=self._periodic())
+        self._registrar = Registrar(ledger=self._ledger, spool=self._spool, audit=self._audit)
+        self._hints = make_hints(settings, self._ledger)
+        self._housekeeper = Housekeeper(ledger=self._ledger, work=self._daily(), hourly=self._hourly())
         self._dispatcher = self._make_dispatcher()
         self._chores = Dispatcher(
             self._ledger,
             handlers={HOUSEKEEPING: self._housekeeper.do},
             lanes={HOUSEKEEPING_LANE: 1},
+            lease=settings.fleet.lease,
             poll=CHORES_POLL_SECONDS,
             on_dead=self._bury,
             max_crashes=None,  # a host that restarts often must not end them
+            hints=self._hints,
         )
         self._contacts = ContactBook(self._ledger, self._audit)
-        self._registrar = Registrar(ledger=self._ledger, spool=self._spool, audit=self._audit)
         self._scp = StorageScp(
             settings.reception,
             self._spool,
@@ -142,15 +144,18 @@ class Listener:
     def start(self) -> None:
         """Adopt what an earlier run stored without recording, then open every door.
 
+        From a spool that other listeners share it is adopted later, once nobody can be about to record it.
+
         Raises:
             SettingsError: an address is in use or not ours; names the setting.
 
         """
-        adopted = self._registrar.adopt_orphans()
+        adopted = 0 if self._spool.shared else self._registrar.adopt_orphans()
         self._contacts.start()
         _bind(self._scp.start, "reception", self._settings.reception.port)
         _bind(self._feed.start, "clinical.mllp", self._settings.clinical.mllp.port)
         self._dispatcher.start()
+        self._hints.start({INFER_LANE, HOUSEKEEPING_LANE, *_lanes(self._settings)})
         with self._ledger.begin() as c:
             directed = direct_undirected(c, self._settings.delivery.destinations)
             watch_removed(c, (d.name for d in self._settings.delivery.destinations))
@@ -158,6 +163,7 @@ class Listener:
             _tell_receive_path(c, self._scp.fast_path_refused)
         self._clock.start()
         self._housekeeper.ask_daily()
+        self._housekeeper.ask_hourly()
         self._chores.start()
         log.info(
             "listener.ready",
@@ -189,6 +195,7 @@ class Listener:
         self._feed.stop()
         self._dispatcher.stop(process.DRAIN_SECONDS)
         self._chores.stop(process.DRAIN_SECONDS)
+        self._hints.stop()
         self._contacts.stop()
         self._inbox.close()
         self._ledger.close()
@@ -203,14 +210,16 @@ class Listener:
                 DELIVER: self._deliverer.deliver,
                 PROVE: self._prover.prove,
                 PROBE: Prober(ledger=self._ledger, settings=self._settings.delivery).probe,
-                SEND_RESULT: self._results.send,
-                REPORT_COMMITMENT: self._committer.report,
+                SEND_RESULT: with_spool(self._results.send, self._spool),
+                REPORT_COMMITMENT: with_spool(self._committer.report, self._spool),
             },
             lanes=_lanes(self._settings),
-            poll=POLL_SECONDS,
+            lease=self._settings.fleet.lease,
+            poll=self._settings.fleet.poll,
             on_dead=self._bury,
             max_crashes=None,  # frozen bytes end no process; only an administrator or the host does
             gate=lane_flows,
+            hints=self._hints,
         )
 
     def _make_clock(self) -> Clock:
@@ -218,16 +227,26 @@ class Listener:
         return Clock(
             settings.clinical.csv,
             self._feed.poll_csv,
-            hourly=(
-                self._housekeeper.ask_daily,
-                self._feed.purge,
-                lambda: watch_medians(self._ledger, code_table(settings.clinical.codes.file)),
-            ),
+            hourly=(self._housekeeper.ask_daily, self._housekeeper.ask_hourly, *self._own_files()),
             daily=lambda: _watch(settings),
+            watches=(SpoolWatch(self._spool, self._ledger).look,) if self._spool.shared else (),
         )
 
-    def _periodic(self) -> dict[str, Callable[[], None]]:
-        """What is done once a day."""
+    def _own_files(self) -> tuple[Callable[[], None], ...]:
+        """What each host of a fleet lets go by itself; alone, retention does it all."""
+        return (lambda: tell(self._keeper.purge_files(), self._audit),) if self._spool.shared else ()
+
+    def _hourly(self) -> dict[str, Callable[[], object]]:
+        """What is done once an hour, by whichever host."""
+        codes = self._settings.clinical.codes.file
+        work: dict[str, Callable[[], object]] = {
+            INBOX: self._feed.purge,
+            MEDIANS: lambda: watch_medians(self._ledger, code_table(codes)),
+        }
+        return work | ({SPOOL: self._registrar.clear_up} if self._spool.shared else {})
+
+    def _daily(self) -> dict[str, Callable[[], None]]:
+        """What is done once a day, by whichever host."""
         retain = {RETENTION: lambda: purge_and_tell(self._keeper, self._audit)}
         if not self._settings.reconciliation.archive:
             return retain
@@ -270,18 +289,6 @@ def _lanes(settings: Settings) -> dict[str, int]:
     commitment = {COMMITMENT_LANE: COMMITMENT_REPORTERS} if settings.reception.commitment else {}
     results = {result_lane(r.name): 1 for r in settings.results.receivers}
     return lanes | commitment | results | ({PROBE_LANE: PROBERS} if lanes else {})
-
-
-def _sole_owner(directory: Path) -> IO[str]:
-    """Take the data directory for this process; the operating system gives it back however the process ends."""
-    handle = (directory / "listener.lock").open("w")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        handle.close()
-        msg = f"storage.data_dir: {directory} is in use by another running node; stop it or choose another folder"
-        raise SettingsError(msg) from error
-    return handle
 
 
 def _bind(start: Callable[[], None], group: str, port: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from dicom_io.content_digest import file_digest
-from dicom_io.errors import HeaderInvalid
+from dicom_io.errors import HeaderInvalid, SpoolUnavailable
 from dicom_io.received import StoredInstance, adopt
 from dicom_io.spool import Spool
 from node.audit import AuditTrail
@@ -41,6 +41,7 @@ class Registrar:
 
         Raises:
             LedgerUnavailable: nothing is known to be stored.
+            SpoolUnavailable: another host's retention deleted the file at the same moment; the sender must repeat.
 
         """
         try:
@@ -50,6 +51,9 @@ class Registrar:
             reception, restored = self._enter(dataclasses.replace(stored, digest=digest))
         if reception.file != stored.spool_file:  # the ledger knows these bytes under the name an older version gave
             self.spool.rename(stored.spool_file, reception.file)
+        elif reception.receipt is not Receipt.NEW and self.spool.shared and not self.spool.holds(reception.file):
+            msg = "the file was let go by another host while it came again"
+            raise SpoolUnavailable(msg)
         self._tell(reception, stored, restored=restored)
 
     def _enter(self, stored: StoredInstance) -> tuple[Reception, bool]:
@@ -63,7 +67,10 @@ class Registrar:
         return self.ledger.together(enter)
 
     def adopt_orphans(self) -> int:
-        """Record files stored before the process died; their senders were not answered and will come again."""
+        """Record files stored before the process died; their senders were not answered and will come again.
+
+        Raises SpoolUnavailable.
+        """
         with self.ledger.read() as c:
             known = cases.spool_files(c)
         adopted = 0
@@ -74,6 +81,12 @@ class Registrar:
             except (HeaderInvalid, OSError) as error:  # one bad file or sector keeps no node from starting
                 log.warning("spool.orphan_unreadable", file=file, error=str(error))
         return adopted
+
+    def clear_up(self) -> None:
+        """Adopt orphans of a shared spool and delete what listeners that are gone left in it. Raises as above."""
+        adopted, swept = self.adopt_orphans(), self.spool.sweep_abandoned()
+        if adopted or swept:
+            log.warning("spool.cleared_up", adopted=adopted, swept=swept)
 
     def _tell(self, reception: Reception, stored: StoredInstance, *, restored: bool) -> None:
         facts: dict[str, str | int] = {"case": reception.case_id, "sop_instance_uid": stored.reference.sop_instance_uid}

@@ -1,7 +1,9 @@
 """Lets go of what has served its time: images, report bytes, files of feeds and audit. Nothing that is open is touched.
 
-An image's file is deleted before the ledger notes it: a crash in between leaves a row that is simply worked on again,
-never a file nobody knows of. What "open" means is `node.store.retention`'s; the periods are the site's.
+An image's file is deleted before the ledger's note of it is committed: a crash in between leaves a row that is simply
+worked on again, never a file nobody knows of. The note comes first, for its row lock: where several hosts share the
+spool, one that receives the same bytes again waits for it. What "open" means is `node.store.retention`'s; the periods
+are the site's.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ import structlog
 
 from config.settings import Settings
 from dicom_io.spool import Spool
+from dicom_io.spool_shelf import Shelved
 from node.audit import FILES, AuditTrail, day_of
+from node.feeds.csv_drop import ended
 from node.store import retention
 from node.store.engine import Ledger
 from node.store.retention import KeptImage
 
 _BATCH: Final = 200
+_QUARANTINED: Final = "quarantined objects"
 
 log = structlog.get_logger()
 
@@ -54,6 +59,7 @@ class Keeper:
         return (
             _sum("images", (self._size(image) for image in self._images())),
             Released(kind="reports", count=len(reports), size=0),
+            _sum(_QUARANTINED, (one.size for one in self._quarantined())),
             *(_sum(kind, map(_size_of, files)) for kind, files in self._files()),
         )
 
@@ -63,12 +69,17 @@ class Keeper:
         released = (
             _sum("images", (self._delete(image) for image in self._images())),
             Released(kind="reports", count=len(reports), size=0),
-            *(_sum(kind, map(_unlink, files)) for kind, files in self._files()),
+            _sum(_QUARANTINED, map(self._drop, self._quarantined())),
+            *self.purge_files(),
         )
         for first in range(0, len(reports), _BATCH):
             with self.ledger.begin() as c:
                 retention.empty_reports(c, reports[first : first + _BATCH])
         return released
+
+    def purge_files(self) -> tuple[Released, ...]:
+        """Let go what is due of the files that each host has for itself: those of the feed and of the audit trail."""
+        return tuple(_sum(kind, map(_unlink, files)) for kind, files in self._files())
 
     def _images(self) -> Iterator[KeptImage]:
         clinical, periods, now = self.settings.clinical, self.settings.retention, self.now()
@@ -103,15 +114,21 @@ class Keeper:
     def _files(self) -> tuple[tuple[str, list[Path]], ...]:
         periods, now = self.settings.retention, self.now()
         drop = self.settings.clinical.csv.folder
-        folders = [] if drop is None else [drop / name for name in ("done", "rejected")]
-        csv = [path for folder in folders if folder.is_dir() for path in folder.rglob("*") if path.is_file()]
+        csv = [] if drop is None else ended(drop, now - dt.timedelta(days=periods.csv_files))
         audit = self.settings.storage.data_dir / "audit"
         oldest_day = (now - dt.timedelta(days=periods.audit)).date()
         return (
-            ("quarantined objects", _older(self.spool.quarantined(), now - dt.timedelta(days=periods.failed_images))),
-            ("csv files", _older(csv, now - dt.timedelta(days=periods.csv_files))),
+            ("csv files", csv),
             ("audit files", [path for path in sorted(audit.glob(FILES)) if day_of(path) < oldest_day]),
         )
+
+    def _quarantined(self) -> list[Shelved]:
+        before = self.now() - dt.timedelta(days=self.settings.retention.failed_images)
+        return [one for one in self.spool.quarantined() if one.at < before]
+
+    def _drop(self, one: Shelved) -> int:
+        self.spool.remove(one.file)
+        return one.size
 
     def _delete(self, image: KeptImage) -> int:
         size = self._size(image)
@@ -120,15 +137,21 @@ class Keeper:
             self.spool.remove(file)
         with self.spool.retiring(own), self.ledger.begin() as c:
             retention.note_image_gone(c, image, self.now())
+            self.spool.remove(own)
         return size
 
     def _size(self, image: KeptImage) -> int:
-        return sum(_size_of(self.spool.path(file)) for file in image.files)
+        return sum(self.spool.size(file) for file in image.files)
 
 
 def purge_and_tell(keeper: Keeper, audit: AuditTrail) -> None:
     """Purge, and say in log and audit trail what went."""
-    for one in keeper.purge():
+    tell(keeper.purge(), audit)
+
+
+def tell(released: Iterable[Released], audit: AuditTrail) -> None:
+    """Say in log and audit trail what went."""
+    for one in released:
         log.info("retention.released", kind=one.kind, count=one.count, bytes=one.size)
         if one.count:
             audit.record("retention.released", kind=one.kind, count=one.count, bytes=one.size)
@@ -139,12 +162,8 @@ def _sum(kind: str, sizes: Iterable[int]) -> Released:
     return Released(kind=kind, count=len(each), size=sum(each))
 
 
-def _older(files: Iterable[Path], than: dt.datetime) -> list[Path]:
-    return [path for path in files if path.stat().st_mtime < than.timestamp()]
-
-
 def _size_of(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return path.lstat().st_size if path.is_symlink() or path.is_file() else 0
 
 
 def _unlink(path: Path) -> int:

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import Settings
-from dicom_io.spool import Spool
 from node import process
 from node.housekeeping import RETENTION, ask_now
 from node.retention import Keeper, Released
+from node.shared_spool import open_spool
 
 _MEGABYTE = 1e6
 
@@ -22,7 +22,7 @@ def show_due(settings: Settings, *, as_json: bool) -> None:
     """Print what the node would let go now. Changes nothing."""
     ledger = process.open_settings_ledger(settings)
     try:
-        spool = Spool(process.spool_directory(settings))
+        spool = open_spool(settings)
         due = Keeper(ledger=ledger, spool=spool, settings=settings, now=lambda: dt.datetime.now(dt.UTC)).due()
     finally:
         ledger.close()

@@ -13,9 +13,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from config.csv_feed import CsvDrop
 
+WATCH_SECONDS = 15
+
 
 class Clock:
-    """The periodic jobs of the listener: the drop folder by its interval, `hourly` and `daily` as they say."""
+    """The periodic jobs of the listener: the drop folder by its interval, the others as they say."""
 
     def __init__(
         self,
@@ -24,6 +26,7 @@ class Clock:
         *,
         hourly: Sequence[Callable[[], object]],
         daily: Callable[[], object],
+        watches: Sequence[Callable[[], object]] = (),
     ) -> None:
         self._scheduler = BackgroundScheduler(
             timezone=dt.UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -34,6 +37,8 @@ class Clock:
         for job in hourly:
             self._scheduler.add_job(job, "interval", hours=1)
         self._scheduler.add_job(daily, "interval", days=1)
+        for job in watches:
+            self._scheduler.add_job(job, "interval", seconds=WATCH_SECONDS)
 
     def start(self) -> None:
         """Begin; the first look at the drop folder is at once."""

@@ -17,10 +17,12 @@ from typing import TypeAlias
 
 import structlog
 
+from node.dispatch.hints import Hints, Notices
 from node.dispatch.running import Lane, Running
 from node.errors import FailureCode, GiveUp, Retry
-from node.store import alerts, jobs, notices
+from node.store import alerts, clock_jump, jobs
 from node.store.alerts import AlertKind
+from node.store.clock_jump import ClockWatch
 from node.store.engine import Connection, Ledger
 from node.store.errors import LedgerUnavailable, LostLease
 from node.store.jobs import Task
@@ -61,6 +63,7 @@ class Dispatcher:
         max_crashes: workers that may die in a task before it is buried. None where a task cannot be the cause, so that
             a host that restarts often buries no innocent work.
         gate: holds lanes back; what is due there stays where it is, in order, and costs nothing.
+        hints: what wakes a lane before the next poll; PostgreSQL's notices when not given.
 
     """
 
@@ -76,6 +79,7 @@ class Dispatcher:
         on_dead: OnDead | None = None,
         max_crashes: int | None = jobs.MAX_CRASHES,
         gate: Gate = lambda _c, _lane: True,
+        hints: Hints | None = None,
     ) -> None:
         self._ledger = ledger
         self._handlers = dict(handlers)
@@ -85,9 +89,11 @@ class Dispatcher:
         self._on_dead = on_dead
         self._max_crashes = max_crashes
         self._gate = gate
+        self._hints = hints or Notices(ledger)
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._running = Running(lease)
+        self._clock = ClockWatch()
         self._lanes = {name: Lane(threads) for name, threads in lanes.items()}
         self._threads: list[threading.Thread] = []
 
@@ -95,11 +101,12 @@ class Dispatcher:
         """End the leases of dead processes of this host, then start all threads. Returns at once."""
         with self._ledger.begin() as c:
             jobs.release_dead_owners(c)
+            clock_jump.heal(c)
         for name, lane in self._lanes.items():
             self._threads.append(_thread(f"{name}-claim", self._dispatch, name, lane))
             self._threads += [_thread(f"{name}-{number}", self._work, lane) for number in range(lane.threads)]
         self._threads.append(_thread("heartbeat", self._heartbeat))
-        self._threads.append(_thread("notices", notices.follow, self._ledger, self.wake, self._ended))
+        self._threads.append(_thread("hints", self._hints.follow, tuple(self._lanes), self.wake, self._ended))
 
     def wake(self, lane: str) -> None:
         """Look for work in `lane` now; call it after the commit that enqueued. A lane not run here is ignored."""
@@ -235,12 +242,18 @@ class Dispatcher:
         while not self._ended.wait(self._lease / 6):
             tasks = self._running.tasks()
             try:
+                self._look_at_clock()
                 if tasks:
                     with self._ledger.begin() as c:
                         jobs.renew(c, tasks, lease=self._lease)
                     self._running.renewed(tasks)
             except Exception as error:  # noqa: BLE001 - outermost loop: without a heartbeat every lease would run out
                 _log.warning("dispatch.heartbeat_failed", error=_where(error))
+
+    def _look_at_clock(self) -> None:
+        if self._clock.went_back():
+            with self._ledger.begin() as c:
+                _log.warning("dispatch.clock_went_back", tasks=clock_jump.heal(c))
 
 
 def _finish(c: Connection, task: Task, change: Change | None) -> bool:

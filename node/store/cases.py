@@ -263,7 +263,9 @@ def _first_row(source: Source) -> dict[str, Any]:
 def _received_again(c: Connection, source: Source) -> Reception:
     columns = screening_case.c
     known = sa.select(columns.id, columns.digest, columns.spool_file)
-    first = c.execute(known.where(columns.sop_instance_uid == source.reference.sop_instance_uid)).one()
+    # Locked: another host's retention may be deleting the file at this moment, and must be seen to have done so.
+    same = known.where(columns.sop_instance_uid == source.reference.sop_instance_uid).with_for_update()
+    first = c.execute(same).one()
     if algorithm_of(first.digest) != algorithm_of(source.digest):
         raise OtherAlgorithm(algorithm_of(first.digest))
     differs = first.digest != source.digest

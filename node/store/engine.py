@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -31,6 +32,22 @@ Connection: TypeAlias = sa.Connection
 
 T = TypeVar("T")
 
+READERS = 4
+"""Connections for readers of a SQLite file; more come and go in the moment that needs them."""
+
+
+ANNOUNCED = "osteon.announced"
+"""Key of a write transaction's `Announced` in the `info` of its connection."""
+
+
+@dataclass(slots=True)
+class Announced:
+    """Which lanes a transaction gives work that is due."""
+
+    by_notice: bool
+    """Say it by NOTIFY too."""
+    lanes: set[str] = field(default_factory=set)
+
 
 class Ledger:
     """The node's memory. Make one per process with `open_ledger`, share it between threads, close it at the end.
@@ -44,6 +61,8 @@ class Ledger:
         self._lock = threading.Lock() if writer.dialect.name == "sqlite" else None
         self._writing_thread: int | None = None
         self._group = GroupCommit(self.begin)
+        self._by_notice = True
+        self._then: Callable[[Collection[str]], None] = lambda _lanes: None
 
     @property
     def url(self) -> str:
@@ -60,8 +79,19 @@ class Ledger:
             LedgerUnavailable: database down, locked for 30 s, or disk full; nothing is known to be stored.
 
         """
+        announced = Announced(self._by_notice)
         with self._alone(), _translated(), self._writer.begin() as connection:
+            connection.info[ANNOUNCED] = announced
             yield connection
+        if announced.lanes:
+            self._then(announced.lanes)
+
+    def announce(self, *, by_notice: bool, then: Callable[[Collection[str]], None] = lambda _lanes: None) -> None:
+        """How it is told that lanes have work: by PostgreSQL's NOTIFY or not, and to `then`, after the commit.
+
+        `then` runs in the thread that committed and must neither wait nor raise.
+        """
+        self._by_notice, self._then = by_notice, then
 
     def together(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a write transaction that it may share with other threads' work; returns when it is committed.
@@ -177,13 +207,16 @@ def _sqlite(url: sa.URL) -> Ledger:
     # hide_parameters: an error text with the values of a statement would carry patient data into logs.
     options = {"module": DRIVER, "connect_args": connect_args, "hide_parameters": True}
     writer = sa.create_engine(url, pool_size=1, max_overflow=0, **options)
-    # One reader is kept; more come and go with the moment that needs them: a process at rest holds what it held.
-    reader = sa.create_engine(url, pool_size=1, **options)
+    reader = sa.create_engine(url, pool_size=READERS, **options)
     sa.event.listen(writer, "connect", prepare_writer)
     sa.event.listen(writer, "begin", _begin_immediate)
     sa.event.listen(reader, "connect", prepare_reader)
     if journal_mode() != "wal":
         writer.connect().close()  # a file in WAL, of a better SQLite, changes back only before a reader has it open
+    # Opened now and kept, so that a process at rest holds what it held: SQLite keeps the descriptor of a reader that is
+    # closed for as long as another connection of the process has the file open (os_unix.c, unixClose).
+    for connection in [reader.connect() for _ in range(READERS)]:
+        connection.close()
     return Ledger(writer, reader)
 
 

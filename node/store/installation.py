@@ -26,6 +26,16 @@ def installation_identity(c: Connection) -> tuple[uuid.UUID, str]:
     return uuid.UUID(row.namespace), row.serial
 
 
+def namespace_of(c: Connection) -> str | None:
+    """UID name space of this installation, for a reader; None before the first start."""
+    return c.execute(sa.select(installation.c.namespace)).scalar_one_or_none()
+
+
+def database_time(c: Connection) -> float:
+    """Seconds since 1970 by the clock of the database server (PostgreSQL)."""
+    return float(c.execute(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))).scalar_one())
+
+
 def put_in_force(c: Connection, codes: str) -> bool:
     """Note the clinical code table that is used from now on, empty for none; whether it was another one before.
 
@@ -33,3 +43,12 @@ def put_in_force(c: Connection, codes: str) -> bool:
     """
     other = sa.update(installation).where(installation.c.codes_in_force != codes).values(codes_in_force=codes)
     return c.execute(other).rowcount == 1
+
+
+def mark_spool(c: Connection) -> bool:
+    """Note that a shared spool is this node's from now on; whether there was none before.
+
+    Call `installation_identity` first. The row stays locked until the transaction ends.
+    """
+    unmarked = sa.update(installation).where(installation.c.spool_marked_at.is_(None))
+    return c.execute(unmarked.values(spool_marked_at=dt.datetime.now(dt.UTC))).rowcount == 1

@@ -1,7 +1,8 @@
 """Tells other processes, at the commit, that a lane has work: PostgreSQL's NOTIFY, where there is PostgreSQL.
 
-A notice is a hint and nothing else: one that is lost costs the time until the next poll. On SQLite nothing is told; a
-process wakes its own lanes, and the poll finds what others did.
+Where a site's hints go another way, the ledger tells whoever sends them which lanes a commit has given work.
+A notice is a hint and nothing else: one that is lost costs the time until the next poll. On SQLite nothing is told;
+there the ledger's file is watched (`file_watch`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
-from node.store.engine import Connection, Ledger
+from node.store.engine import ANNOUNCED, Announced, Connection, Ledger
 from node.store.errors import LedgerUnavailable
 
 _CHANNEL: Final = "osteon_task"
@@ -28,7 +29,10 @@ log = structlog.get_logger()
 
 def announce(c: Connection, lane: str) -> None:
     """Say, once this transaction is committed, that `lane` has work that is due."""
-    if c.dialect.name == "postgresql":
+    announced: Announced | None = c.info.get(ANNOUNCED)  # none in a migration, which has its own transaction
+    if announced is not None:
+        announced.lanes.add(lane)
+    if (announced is None or announced.by_notice) and c.dialect.name == "postgresql":
         c.execute(_NOTIFY, {"lane": lane})
 
 

@@ -1,14 +1,17 @@
-"""What `osteon doctor` says of the ledger's engine and of the receive path."""
+"""What `osteon doctor` says of the ledger's engine, of the receive path and of a fleet."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from support.postgres import Cluster
 
 from config.settings import Settings, parse
 from dicom_io import transport_check
 from node.doctor import Finding, Mark, examine
+from node.fleet_check import examine_fleet
+from node.shared_spool import open_spool, prove_spool
 from node.store.engine import Ledger, connect, open_ledger
 from node.store.migrate import LEDGER, upgrade
 from node.store.sqlite import DRIVER, journal_mode
@@ -53,3 +56,36 @@ def test_doctor_says_which_receive_path_serves(tmp_path: Path, monkeypatch: pyte
     assert found(settings(tmp_path, fast_path="off"), "fast_path").mark is Mark.WARN
     monkeypatch.setattr(transport_check, "version", lambda _: "3.1.0")
     assert found(settings(tmp_path), "does not fit").mark is Mark.WARN
+
+
+def fleet(folder: Path, url: str, **changes: object) -> Settings:
+    return parse(
+        {"storage": {"data_dir": str(folder), "database_url": url}, "fleet": changes, "reception": {"port": 0}},
+        origin="test",
+    )
+
+
+def shared(configured: Settings, what: str) -> Finding:
+    return next(one for one in examine_fleet(configured) if what in one.what)
+
+
+def test_doctor_says_whether_a_host_can_use_what_a_fleet_shares(tmp_path: Path, postgres_cluster: Cluster):
+    url = postgres_cluster.blank_ledger(lambda where: open_ledger(where).close())
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    configured = fleet(
+        tmp_path / "one", url, spool=str(mounted), hints="celery", broker="amqp://node:hush@127.0.0.1:1/"
+    )
+    assert shared(configured, "is not marked as a spool yet").mark is Mark.WARN
+    ledger = open_ledger(url)
+    prove_spool(open_spool(configured), ledger)
+    ledger.close()
+    assert shared(configured, "takes, gives back and deletes").mark is Mark.OK
+    assert [path.name for path in mounted.rglob("*") if path.is_file()] == ["osteon-spool"], "nothing is left behind"
+    assert shared(configured, "clock").mark is Mark.OK
+    assert shared(configured, "model.bundle is empty").mark is Mark.WARN
+    broker = shared(configured, "FLEET-BROKER")
+    assert broker.mark is Mark.WARN
+    assert "hush" not in broker.what
+    (mounted / "osteon-spool").write_text("another")
+    assert shared(configured, "belongs to another node").mark is Mark.FAIL

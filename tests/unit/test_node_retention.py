@@ -19,7 +19,7 @@ from node.audit import AuditTrail
 from node.case import Delivered, Failed, NotApplicable, Proof, Reported
 from node.delivery_record import begin_deliveries
 from node.errors import FailureCode, GiveUp
-from node.housekeeping import RETENTION, Housekeeper, ask_now
+from node.housekeeping import MEDIANS, RETENTION, Housekeeper, ask_now
 from node.retention import Keeper, purge_and_tell
 from node.store import alerts, cases, duplicates, image_scores, outbox, reviews
 from node.store.jobs import claim, finish
@@ -216,20 +216,27 @@ def test_without_a_period_reports_are_never_due(place):
     assert {one.kind: one.count for one in keeper.due()}["reports"] == 0
 
 
-def test_old_files_of_feed_quarantine_and_audit_go_and_young_ones_stay(place, tmp_path):
-    (place.drop / "done").mkdir(parents=True)
-    (place.drop / "inbox").mkdir()
-    for name in ("done/old.csv", "done/young.csv", "inbox/old.csv"):
-        (place.drop / name).write_text("x")
+def test_files_of_the_feed_go_so_long_after_they_were_processed_whatever_their_sender_dated_them(place):
+    for folder in ("done", "rejected", "inbox"):
+        (place.drop / folder).mkdir(parents=True)
+        for name, dated in (("ancient.csv", 0), ("to_come.csv", 2**32)):
+            (place.drop / folder / name).write_text("x")
+            os.utime(place.drop / folder / name, (dated, dated))
+    (place.drop / "rejected/link.csv").symlink_to("nowhere")
+    place.keeper(dt.timedelta(days=89)).purge()
+    assert len([*place.drop.glob("*/*.csv")]) == 7
+    place.keeper(dt.timedelta(days=91)).purge()
+    assert sorted(path.name for path in place.drop.glob("*/*")) == ["ancient.csv", "to_come.csv"]
+    assert (place.drop / "inbox/ancient.csv").exists()  # nobody has read it yet
+
+
+def test_old_files_of_quarantine_and_audit_go_and_young_ones_stay(place, tmp_path):
     kept = place.spool.quarantine(b"noise")
     (tmp_path / "audit").mkdir()
     for day in ("2020-01-01", "2999-01-01"):
         (tmp_path / "audit" / f"audit-{day}.jsonl").write_text("{}\n")
-    for path in (place.drop / "done/old.csv", place.drop / "inbox/old.csv", place.spool.path(kept)):
-        os.utime(path, (0, 0))
+    os.utime(place.spool.path(kept), (0, 0))
     place.keeper(dt.timedelta(0)).purge()
-    assert sorted(path.name for path in place.drop.rglob("*.csv")) == ["old.csv", "young.csv"]
-    assert (place.drop / "inbox/old.csv").exists()  # nobody has read it yet
     assert not place.spool.path(kept).exists()
     assert [path.name for path in (tmp_path / "audit").iterdir()] == ["audit-2999-01-01.jsonl"]
 
@@ -274,3 +281,22 @@ def test_periodic_work_that_was_given_up_stands_for_a_person_until_it_succeeds(l
     housekeeper.do(task)
     with ledger.read() as c:
         assert alerts.find(c) == ()
+
+
+def test_two_listeners_ask_for_an_hourly_job_and_one_does_it_once(ledger):
+    done = []
+    listeners = [
+        Housekeeper(ledger=ledger, work={}, hourly={MEDIANS: lambda name=name: done.append(name)})
+        for name in ("one", "two")
+    ]
+    for listener in (*listeners, *listeners):
+        listener.ask_hourly()
+    with ledger.begin() as c:
+        (task,) = claim(c, HOUSEKEEPING_LANE, 10, owner="one", lease=60)
+    listeners[0].do(task)
+    with ledger.begin() as c:
+        assert finish(c, task)
+    listeners[1].ask_hourly()
+    with ledger.begin() as c:
+        assert claim(c, HOUSEKEEPING_LANE, 10, owner="two", lease=60) == ()
+    assert done == ["one"]

@@ -17,6 +17,7 @@ from node.store.engine import Connection, Ledger, open_ledger
 from node.store.errors import LedgerError, LedgerUnavailable
 from node.store.metadata import metadata
 from node.store.sqlite import DRIVER, journal_mode
+from node.store.task_statements import claimable
 
 OPEN_IT = """
 import sys
@@ -120,7 +121,7 @@ def test_migrated_schema_and_tables_in_code_agree(ledger: Ledger):
 
 
 def test_the_partial_index_serves_the_claim(sqlite_ledger: Ledger):
-    wanted = sa.select(schema.task.c.id).where(schema.task.c.lane == "infer", jobs._claimable(0.0))
+    wanted = sa.select(schema.task.c.id).where(schema.task.c.lane == "infer", claimable(0.0))
     with sqlite_ledger.read() as c:
         text = str(wanted.compile(c.engine, compile_kwargs={"literal_binds": True}))
         plan = c.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all()
