@@ -1,4 +1,4 @@
-"""Counts every contact of the Storage SCP in memory and writes the counts down every second, in a thread of its own.
+"""Counts every contact of the Storage SCP in memory and writes the counts down every second.
 
 An association never waits for the ledger or the audit trail on this way. Memory is bounded: once `MAX_KEYS` callers
 were seen within a second, further ones are counted by address, then together, so a port scanner fills nothing. What the
@@ -15,6 +15,7 @@ import structlog
 
 from dicom_io.admission import Caller, Drop, Rejection, StoreFailure
 from node.audit import AuditTrail
+from node.scribe import Scribe
 from node.store import peers
 from node.store.engine import Ledger
 from node.store.errors import LedgerUnavailable
@@ -44,13 +45,11 @@ class ContactBook:
         """`interval`: seconds between two writes."""
         self._ledger = ledger
         self._audit = audit
-        self._interval = interval
         self._lock = threading.Lock()
         self._tallies: dict[tuple[Caller, str], _Tally] = {}
         self._unwritten: dict[tuple[Caller, str], _Tally] = {}
         self._failing = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="contacts", daemon=True)
+        self._scribe = Scribe("contacts", self.flush, interval=interval)
 
     def accepted(self, who: Caller) -> None:
         """Count an association."""
@@ -70,14 +69,11 @@ class ContactBook:
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread.start()
+        self._scribe.start()
 
     def stop(self) -> None:
         """Write what is left and end."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self.flush()
+        self._scribe.stop()
 
     def flush(self) -> None:
         """Write what was counted since the last time."""
@@ -98,13 +94,6 @@ class ContactBook:
             _merge(self._unwritten, _bounded(self._unwritten, key), tally)
         if self._unwritten:
             self._write()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval):
-            try:
-                self.flush()
-            except Exception:  # outermost loop: counting must go on whatever one write met
-                log.exception("contacts.failed")
 
     def _write(self) -> None:
         try:

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from node.feeds.inbox import FrameMeta
+from node.scribe import Scribe
 from node.store import inbox
 from node.store.engine import Ledger
 from node.store.errors import LedgerUnavailable
@@ -33,11 +34,9 @@ class FeedBook:
     def __init__(self, inbox_of: Ledger, *, interval: float = 1.0) -> None:
         """`interval`: seconds between two writes."""
         self._inbox = inbox_of
-        self._interval = interval
         self._lock = threading.Lock()
         self._counts: dict[_Key, Contact] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="feed-book", daemon=True)
+        self._scribe = Scribe("feed-book", self.flush, interval=interval)
 
     def count(self, peer: str, outcome: str, meta: FrameMeta | None = None) -> None:
         """Count one event of a connection, or of a message when its header is given."""
@@ -48,14 +47,11 @@ class FeedBook:
 
     def start(self) -> None:
         """Begin to write."""
-        self._thread.start()
+        self._scribe.start()
 
     def stop(self) -> None:
         """Write what is left and end."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self.flush()
+        self._scribe.stop()
 
     def flush(self) -> None:
         """Write what was counted since the last time."""
@@ -71,13 +67,6 @@ class FeedBook:
             with self._lock:
                 for contact in counts.values():
                     self._add(contact)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval):
-            try:
-                self.flush()
-            except Exception as error:  # noqa: BLE001 - outermost loop: counting must go on whatever one write met
-                log.error("feed_book.failed", error=type(error).__name__)  # noqa: TRY400 - a traceback may quote a sender
 
     def _add(self, more: Contact) -> None:
         key = (more.peer, more.sending_app, more.sending_facility, more.outcome)

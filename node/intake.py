@@ -21,8 +21,7 @@ from node.feeds.er7 import HL7Error
 from node.feeds.hl7_messages import read_message
 from node.feeds.hl7_rules import Reading, Rules
 from node.feeds.inbox import read
-from node.matching import VETO
-from node.names import UNDATED, conflicts
+from node.names import UNDATED, VETO, conflicts
 from node.store import feed_remarks
 from node.store.clinical_people import People
 from node.store.clinical_writer import Writer

@@ -47,7 +47,9 @@ class Joiner:
     def join(self, c: Connection, source: Source, header: dicom_header.Header, *, known_at: dt.datetime) -> Joined:
         """What is known at `known_at` (aware) of the patient, as of the image's time. `c` is one reader throughout."""
         identity = dicom_header.patient_identity(header)
-        taken_at = dicom_header.acquired_at(header, self.settings.site.zone) or source.received_at
+        # A modality whose clock runs ahead must not let values in that were observed after the image.
+        stated_at = dicom_header.acquired_at(header, self.settings.site.zone)
+        taken_at = source.received_at if stated_at is None else min(stated_at, source.received_at)
         image = Image(
             identity=identity,
             accession=dicom_header.accession_number(header),

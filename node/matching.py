@@ -26,14 +26,13 @@ from config.clinical import Clinical
 from model.asof import Question
 from model.domain import ClinicalRecord, Identifier, MatchClass, PatientIdentity, PersonName, Sex
 from node.issuers import Issuers
-from node.names import agree, blocklisted, contradictions, placeholder, same_issuer
+from node.names import VETO, agree, blocklisted, contradictions, placeholder, same_issuer
 from node.store import clinical_persons as persons
 from node.store.clinical_asof import observations_as_of
+from node.store.clinical_bearers import of_others
 from node.store.clinical_orders import order_persons, study_persons
 from node.store.engine import Connection
 
-VETO = 2
-"""Contradictions that outweigh an identifier. One alone is a typing error or a marriage."""
 ORDER = "ORDER"
 """Contradiction: the order names somebody else."""
 OTHER_ID = "OTHER_ID"
@@ -107,15 +106,16 @@ def clinical_record(
     """What was known at `known_at` about the matched person as of the image's time `t0` (both aware).
 
     `lookback_days` names the variables that are asked for (`model.asof.lookbacks`). Age (years at t0) and sex are the
-    person's, and the image's where the person's are not known. Without a match the record holds the reason and nothing
-    else.
+    person's, and the image's where the person's are not known. What came while the number meant somebody else is left
+    out. Without a match the record holds the reason and nothing else.
     """
     if not outcome.match.joins or outcome.person_key is None:
         return ClinicalRecord(match=outcome.match)
     root = persons.root(c, outcome.person_key, known_at)
     known = _identity_of(c, root, known_at)
     members = [p for p in persons.group(c, root, known_at) if _combinable(c, p, root, known, known_at)]
-    observations = observations_as_of(c, members, Question(t0=t0, known_at=known_at, lookback_days=lookback_days))
+    question = Question(t0=t0, known_at=known_at, lookback_days=lookback_days)
+    observations = observations_as_of(c, members, question, without=of_others(c, members, known_at))
     born = known.birth_date or identity.birth_date
     return ClinicalRecord(
         match=outcome.match,

@@ -41,6 +41,10 @@ UNDATED = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
 """`PersonFact.valid_since` of a source that is no authority on demographics: anything dated is newer."""
 
 
+VETO = 2
+"""Contradictions that outweigh an identifier. One alone is a typing error or a marriage."""
+
+
 class Contradiction(enum.StrEnum):
     """What two statements about a person contradict each other in."""
 

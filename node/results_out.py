@@ -4,7 +4,8 @@ The message is built from the frozen report and fixed before the first send; wha
 same, with the same MSH-10. AA and CA are success and nothing else is. AR and CR put the message before a person at
 once; AE and CE after some tries, since some receivers answer so while they restart. Silence, a lost connection and
 answers to other messages are tried again for as long as it takes. The newest version wins: what was not sent of an
-older one is cancelled. A result that is taken back is followed to every receiver that has or may have it.
+older one is cancelled. A result that is taken back is followed to every receiver that has or may have it, and no
+message overtakes an earlier one of its case.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ from node.tasks import SEND_RESULT, result_lane
 
 ERRORS_BEFORE_A_PERSON = 3
 """How often a receiver may answer AE or CE to one message."""
+
+UNDER_WAY_SECONDS = 1.0
+"""How long a message waits before it asks again whether the one before it has ended."""
 
 log = structlog.get_logger()
 
@@ -78,7 +82,7 @@ class ResultSender:
         """Send one message; what the receiver said is recorded in the completion transaction.
 
         Raises:
-            Retry: it was not acknowledged, or refused and will be asked again.
+            Retry: it was not acknowledged, or refused and will be asked again, or must wait for the one before it.
             GiveUp: the frozen report cannot be read back.
             LostLease: another process took the message over.
 
@@ -122,7 +126,10 @@ class ResultSender:
         built = built or self._build(key, receiver)
         with self.ledger.begin() as c:
             jobs.checkpoint(c, task)
-            return result_messages.begin_send(c, key, built)
+            message = result_messages.begin_send(c, key, built)
+            if message is not None and _others_under_way(c, key):
+                raise Retry(UNDER_WAY_SECONDS, "another message of the case is under way")  # and nothing is begun
+            return message
 
     def _build(self, key: MessageKey, receiver: Hl7Receiver) -> FrozenMessage:
         with self.ledger.read() as c:
@@ -187,6 +194,16 @@ class ResultSender:
 def _open(c: Connection, case_id: int, version: int, receivers: tuple[str, ...], meaning: Meaning) -> None:
     for key in result_messages.open_messages(c, case_id, version, receivers, meaning):
         jobs.enqueue(c, SEND_RESULT, _task_key(key), lane=result_lane(key.receiver))
+
+
+def _others_under_way(c: Connection, key: MessageKey) -> bool:
+    """Whether an earlier message of the case is being sent to this receiver; by another host, as a lane sends one only.
+
+    It may have been cancelled meanwhile and arrive all the same: a result after the message that takes it back would
+    stand there for good. A host that ended in the middle holds nothing up beyond its lease.
+    """
+    begun = (m.key for m in result_messages.listed(c, case_id=key.case_id) if m.uncertain and m.key != key)
+    return any(jobs.being_done(c, SEND_RESULT, _task_key(k)) for k in begun if k.receiver == key.receiver)
 
 
 def _sent(key: MessageKey, answer: Answer, c: Connection) -> None:

@@ -9,6 +9,7 @@ as they may name a patient. Nothing is read here but sizes and times.
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import os
 import shutil
 import stat
@@ -21,7 +22,8 @@ from config.csv_feed import CsvDrop
 from node.feeds.csv_rules import Problem
 
 _log = structlog.get_logger()
-_FOLDERS = ("inbox", "processing", "held", "done", "rejected")
+_ENDS = ("done", "rejected")
+_FOLDERS = ("inbox", "processing", "held", *_ENDS)
 
 
 class DropFolder:
@@ -123,6 +125,16 @@ class DropFolder:
             for p in problems:
                 line = [p.line, p.row, p.column, p.code, p.rule]
                 writer.writerow([*line, p.row_id, p.value] if values else line)
+
+
+def ended(folder: Path, before: dt.datetime) -> list[Path]:
+    """What was put into `done` or `rejected` before that time: files that were processed, lists of errors, manifests.
+
+    That is the time of their last move, right after the ledger had closed them. The time of change would be the
+    sender's: an export of last year, copied with its date, would go as soon as it was imported.
+    """
+    there = [path for name in _ENDS for path in (folder / name).rglob("*") if path.is_symlink() or path.is_file()]
+    return [path for path in there if path.lstat().st_ctime < before.timestamp()]
 
 
 def manifest_of(path: Path) -> Path:

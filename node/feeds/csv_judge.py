@@ -1,7 +1,8 @@
 """All rows of a file are read once before any is written: how many are bad, and which say that they are one row.
 
-Keys are kept as 64-bit hashes: eight bytes a row, where the texts of a million keys would take a hundred megabytes. Two
-keys of one hash would make two good rows bad (one file in ten million has such a pair), never a bad one good.
+Keys are kept as 64-bit hashes with their rows, twelve bytes each: the texts of a million keys would take a hundred
+megabytes. Two keys of one hash would make two good rows bad (one file in ten million has such a pair), never a bad one
+good.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Judgement:
         self._shape = shape
         self._bad = bytearray((shape.rows >> 3) + 1)
         self._own: array[int] = array("q")
-        self._own_rows: array[int] = array("Q")
+        self._own_rows: array[int] = array("I")  # a file of 2 GiB has fewer rows
         self._natural: array[int] = array("q")
         self._unused: array[int] = array("q")
         self.bad_rows = 0
@@ -70,9 +71,10 @@ class Judgement:
         own = np.frombuffer(self._own, dtype=np.int64)
         repeated = _repeated(own)
         if len(repeated):
-            for row in np.frombuffer(self._own_rows, dtype=np.uint64)[np.isin(own, repeated)]:
+            for row in np.frombuffer(self._own_rows, dtype=np.uintc)[np.isin(own, repeated)]:
                 self.note(int(row), RowRule.DUPLICATE_ROW_ID, column="source_row_id")
         natural = _repeated(np.frombuffer(self._natural, dtype=np.int64))
+        self._own_rows, self._natural = array("I"), array("q")  # served; `present` may yet be asked
         return frozenset(map(int, repeated)) | frozenset(map(int, natural))
 
     def present(self) -> Callable[[str], bool]:

@@ -36,8 +36,10 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 _What: TypeAlias = tuple[Hashable, dt.timedelta, str, CsvValue | None]
 """Fields that say what is stated, the length of its time, and in the wide form a cell and what its column means."""
-_REMEMBERED: Final = 20_000
-"""Identities, times and values that are kept: exports list a patient's rows together and repeat their values."""
+_REMEMBERED: Final = 4_096
+"""Identities and times that are kept: exports list a patient's rows together."""
+_REMEMBERED_VALUES: Final = 16_384
+"""Values that are kept: all patients of an export share them, and a value costs 0.5 kB (measured)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,10 +190,10 @@ class RowReader:
         """What the row states in each of its value columns, by column; "" is the one column of the long form."""
         what = self._what_columns.pick(record)
         if not self._values:
-            return (("", _remember(self._whats, (what, span, "", None), self._read_what)),)
+            return (("", _remember(self._whats, (what, span, "", None), self._read_what, _REMEMBERED_VALUES)),)
         found = []
         for value, at in self._values:
-            cell = _remember(self._whats, (what, span, record[at], value), self._read_what)
+            cell = _remember(self._whats, (what, span, record[at], value), self._read_what, _REMEMBERED_VALUES)
             if not cell.empty:
                 found.append((value.column, cell))
         return found
@@ -276,10 +278,10 @@ class RowReader:
         return key if ordinal == 1 else f"{key}#{ordinal}"
 
 
-def _remember(memory: dict[K, V], key: K, make: Callable[[K], V]) -> V:
+def _remember(memory: dict[K, V], key: K, make: Callable[[K], V], most: int = _REMEMBERED) -> V:
     found = memory.get(key)
     if found is None:
-        if len(memory) >= _REMEMBERED:
+        if len(memory) >= most:
             memory.clear()
         found = memory[key] = make(key)
     return found

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from node.facts import Change, ChangeKind
 from node.plausibility import HEIGHT, VERDICTS, WEIGHT, Measured, judge
 from node.store import clinical_persons as persons
+from node.store.clinical_bearers import of_others
 from node.store.clinical_schema import observation, person_identifier
 
 SIZES: Final = frozenset({WEIGHT, HEIGHT})
@@ -49,8 +50,9 @@ def rejudge(c: sa.Connection, person_keys: Collection[int], at: dt.datetime) -> 
 
 
 def _series(c: sa.Connection, roots: Sequence[int]) -> list[list[_Size]]:
-    """Per patient the open body sizes that are sound by themselves."""
+    """Per patient the open body sizes that are sound by themselves, without those of who bore the number before."""
     of = _patients(c, roots)
+    foreign = of_others(c, of)
     t, i = observation.c, person_identifier.c
     found = c.execute(
         sa.select(t.id, t.variable, t.end_at, t.value, t.reason, i.person_id)
@@ -65,6 +67,8 @@ def _series(c: sa.Connection, roots: Sequence[int]) -> list[list[_Size]]:
     )
     series: defaultdict[int, list[_Size]] = defaultdict(list)
     for size in found:
+        if size.id in foreign:
+            continue
         series[of[size.person_id]].append(size)
     return list(series.values())
 

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from model.domain import Identifier, PatientIdentity, Sex
 from node.facts import Change, ChangeKind, Demographic, PersonFact
-from node.names import blocklisted
+from node.names import VETO, blocklisted, conflicts
 from node.store import clinical_persons as persons
+from node.store.alerts import AlertKind, raise_alert
 from node.store.clinical_persons import Known
 from node.store.clinical_refusal import Refusal, Refused
 from node.store.clinical_schema import person, person_demographics, person_identifier
@@ -208,6 +209,8 @@ class People:
             differs = new != old
             if not differs and stored.valid_since == fact.valid_since:
                 return 0, False
+            if differs and conflicts(persons.identity_of(stored), fact.identity) >= VETO:
+                raise_alert(self._c, AlertKind.IDENTITY_REPLACED, f"person {person_key}", "ADT")
             closed = sa.update(person_demographics).where(_d.id == stored.id)
             self._c.execute(closed.values(superseded_at=at))
         values = {**new, "person_id": person_key, "valid_since": fact.valid_since, "recorded_at": at}

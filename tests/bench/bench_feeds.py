@@ -7,7 +7,6 @@ store nothing before they answer, which is said in the report and not corrected 
 
 from __future__ import annotations
 
-import importlib
 import random
 import statistics
 import sys
@@ -16,6 +15,7 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.csv_import import csv_figures
 from bench.er7_readers import READERS
 from bench.facts import machine
 from bench.frame import Benchmark, Report
@@ -115,8 +115,7 @@ def _csv(folder: Path, rows: int) -> dict[str, float]:
     """Figures of the CSV import, which knows best how to measure itself; `rss_mb` ends the names of peak memories."""
     place = folder / "csv"
     place.mkdir()
-    figures: dict[str, float] = importlib.import_module("bench.csv_import").csv_figures(place, rows)
-    return {name: round(value, 3) for name, value in figures.items()}
+    return {name: round(value, 3) for name, value in csv_figures(place, rows).items()}
 
 
 def _judge(report: Report) -> None:

@@ -57,9 +57,9 @@ def chunked(rng: random.Random, data: bytes, limit: int) -> Cut:
     """`data` fed in random chunks; one chunking in four is byte by byte, one is in one piece."""
     framer = Framer(limit)
     blocks = []
-    kind, at = rng.randrange(4), 0
+    most, at = rng.choice((1, 8, 2000, 0)), 0
     while at < len(data):
-        size = (1, len(data), rng.randrange(1, 9), rng.randrange(1, 2000))[kind]
+        size = 1 + int(most * rng.random()) if most else len(data)
         blocks += framer.feed(data[at : at + size])
         at += size
     return Cut(

@@ -179,7 +179,6 @@ LINES: dict[str, dict[str, tuple[str, ...]]] = {
         "snapshot cap": ("unit/test_clinical_csv_forms.py::test_snapshot_cap_of_2_percent_holds_the_file",),
         "error file without values": ("unit/test_clinical_csv_drop.py::test_error_file_without_values",),
         "peak RSS under 300 MB at 1 M rows": (
-            "unit/test_clinical_csv_bulk.py::test_the_figures_of_the_bench_in_small",
             "unit/test_clinical_bench_feeds.py::test_the_short_form_measures_every_side_and_writes_json",
         ),
         "poll after a stall still runs": ("unit/test_clinical_csv_feed.py::test_a_poll_after_a_stall_still_runs",),

@@ -11,6 +11,7 @@ from io import BytesIO
 
 import highdicom as hd
 import pytest
+import sqlalchemy as sa
 from pydicom import dcmread
 from support.dcmtk import errors_of
 from support.dicom_objects import radiograph_dataset
@@ -18,10 +19,12 @@ from support.reporting import PACS, Desk, adt, merge, person, weight
 from support.tools import require_tool
 
 from model.domain import MatchClass, Mode
-from node.case import Cause, Delivered, Reported
+from node.case import Cause, Delivered, Reported, Screened
 from node.store import cases, jobs, outbox, report_versions
 from node.store.outbox import DeliveryState
+from node.store.schema import task as task_table
 from node.tasks import advance_key
+from node.worker import save_step
 
 DAY = dt.timedelta(days=1)
 OF_THE_SERIES = (
@@ -360,3 +363,20 @@ def test_data_of_another_patient_wake_nobody(desk):
     desk.tell(adt(pid=other), weight(pid=other))
     with desk.ledger.read() as c:
         assert jobs.get(c, "advance", advance_key(case_id)).state == "done"
+
+
+def test_data_that_come_after_a_worker_died_behind_the_match_amend_its_report(desk):
+    case_id = desk.receive()
+    worker = desk.worker()
+    with desk.ledger.begin() as c:
+        (task,) = jobs.claim(c, "infer", 1, owner="dead", lease=60)
+    while not isinstance(case := desk.case(case_id), Screened):
+        step = worker.pipeline.advance(case)
+        with desk.ledger.begin() as c:
+            save_step(c, task=task, step=step)
+    desk.tell(adt(), weight())  # it is nobody's now: the next worker claims it after this
+    with desk.ledger.begin() as c:
+        c.execute(sa.update(task_table).values(lease_until=None))
+    desk.work()
+    assert desk.case(case_id).result.mode is Mode.IMAGE_AND_CLINICAL
+    assert [v.basis.cause for v in versions(desk, case_id)] == [Cause.FIRST, Cause.LATE_DATA]

@@ -22,5 +22,6 @@ def test_the_short_form_measures_every_side_and_writes_json(tmp_path):
     assert {cell["server"] for cell in report["listeners"]} == {"osteon", "osteon-no-store", "hl7", "hl7apy"}
     assert report["bytes"]["adt"] == 628
     assert report["headline"]["csv-changes-again"] == 0
+    assert 0 < report["headline"]["csv-rss-mb"] < 250
     assert set(report["bars"]) <= set(report["headline"])
     assert not list(tmp_path.glob("bench-feeds-*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from bench.csv_import import csv_figures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.csv_drop import HEADER, Drop, lines, row
@@ -68,8 +68,10 @@ def tables(ledger: Ledger) -> dict[str, list[tuple[object, ...]]]:
     return {name: sorted(map(tuple, rows), key=repr) for name, rows in found.items()}
 
 
-def imported(folder: Path, files: list[str], batch: int) -> tuple[dict[str, list[tuple[object, ...]]], list[str]]:
-    ledger = open_ledger(folder / f"ledger-{batch}.db")
+def imported(
+    empty: Path, folder: Path, files: list[str], batch: int
+) -> tuple[dict[str, list[tuple[object, ...]]], list[str]]:
+    ledger = open_ledger(shutil.copy(empty, folder / f"ledger-{batch}.db"))
     drop = Drop(folder / f"drop-{batch}", ledger)
     before, csv_import.BATCH_ROWS = csv_import.BATCH_ROWS, batch
     try:
@@ -86,11 +88,11 @@ def imported(folder: Path, files: list[str], batch: int) -> tuple[dict[str, list
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(files=st.lists(st.lists(ROW, min_size=1, max_size=14), min_size=1, max_size=2))
-def test_the_bulk_and_the_row_path_give_identical_tables_on_random_files(files):
+def test_the_bulk_and_the_row_path_give_identical_tables_on_random_files(migrated_file, files):
     contents = [lines(*rows) for rows in files]
     with tempfile.TemporaryDirectory() as folder:
-        in_bulk = imported(Path(folder), contents, 1000)
-        by_row = imported(Path(folder), contents, 1)
+        in_bulk = imported(migrated_file, Path(folder), contents, 1000)
+        by_row = imported(migrated_file, Path(folder), contents, 1)
     assert in_bulk == by_row
 
 
@@ -150,7 +152,7 @@ def child(folder: Path, kill_after: int) -> int:
     ).returncode
 
 
-def test_kill_9_in_the_middle_of_an_import_leaves_identical_tables(tmp_path):
+def test_kill_9_in_the_middle_of_an_import_leaves_identical_tables(migrated_file, tmp_path, monkeypatch):
     # Names that change back and forth and rows without ids: what a second reading of the same rows would spoil.
     rows = [
         row(
@@ -167,10 +169,12 @@ def test_kill_9_in_the_middle_of_an_import_leaves_identical_tables(tmp_path):
     for name in ("calm", "killed"):
         (tmp_path / name / "drop" / "inbox").mkdir(parents=True)
         (tmp_path / name / "drop" / "inbox" / "a.csv").write_text(lines(*rows, header=HEADER))
-    assert child(tmp_path / "calm", 0) == 0
+        shutil.copy(migrated_file, tmp_path / name / "ledger.db")
     assert [child(tmp_path / "killed", n) for n in (2, 1)] == [-signal.SIGKILL, -signal.SIGKILL]
-    assert child(tmp_path / "killed", 0) == 0
     ledgers = [open_ledger(tmp_path / name / "ledger.db") for name in ("calm", "killed")]
+    monkeypatch.setattr(csv_import, "BATCH_ROWS", 50)
+    for name, ledger in zip(("calm", "killed"), ledgers, strict=True):
+        Drop(tmp_path / name / "drop", ledger).look()
     calm, killed = (tables(ledger) for ledger in ledgers)
     assert len(calm["observations"]) == 240
     assert killed == calm
@@ -179,10 +183,3 @@ def test_kill_9_in_the_middle_of_an_import_leaves_identical_tables(tmp_path):
     assert drop.files("done") == ["a.csv"]
     for ledger in ledgers:
         ledger.close()
-
-
-def test_the_figures_of_the_bench_in_small(tmp_path):
-    figures = csv_figures(tmp_path, 3000)
-    assert figures["changes_again"] == 0
-    assert 0 < figures["peak_rss_mb"] < 250
-    assert set(figures) >= {"validate_s", "first_import_s", "reimport_s", "rows_per_s"}

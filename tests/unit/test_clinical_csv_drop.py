@@ -19,14 +19,11 @@ from node.feeds import csv_shape
 from node.store import alerts
 from node.store import clinical_persons as persons
 from node.store.clinical_schema import csv_file, dxa_result, person_identifier
-from node.store.engine import open_ledger
 
 
 @pytest.fixture
-def drop(tmp_path):
-    ledger = open_ledger(tmp_path / "ledger.db")
-    yield Drop(tmp_path / "drop", ledger)
-    ledger.close()
+def drop(tmp_path, sqlite_ledger):
+    return Drop(tmp_path / "drop", sqlite_ledger)
 
 
 def open_alerts(drop):

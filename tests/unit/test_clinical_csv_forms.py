@@ -21,7 +21,6 @@ from node.store import alerts, csv_files
 from node.store import clinical_persons as persons
 from node.store.clinical_schema import dxa_result, person
 from node.store.csv_files import CsvState
-from node.store.engine import open_ledger
 from node.store.errors import NoSuchFile
 
 WARD = CsvSource(
@@ -43,10 +42,8 @@ WIDE = "Nr;PatNr;Geb;Zeit;Station;Gewicht;Groesse\n"
 
 
 @pytest.fixture
-def drop(tmp_path):
-    ledger = open_ledger(tmp_path / "ledger.db")
-    yield Drop(tmp_path / "drop", ledger)
-    ledger.close()
+def drop(tmp_path, sqlite_ledger):
+    return Drop(tmp_path / "drop", sqlite_ledger)
 
 
 def numbered(count, **changes):

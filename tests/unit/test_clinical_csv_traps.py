@@ -10,14 +10,11 @@ from support.csv_drop import HEADER, Drop, lines, manifest, row
 
 from node.store import clinical_persons as persons
 from node.store.clinical_schema import observation, person_identifier
-from node.store.engine import open_ledger
 
 
 @pytest.fixture
-def drop(tmp_path):
-    ledger = open_ledger(tmp_path / "ledger.db")
-    yield Drop(tmp_path / "drop", ledger)
-    ledger.close()
+def drop(tmp_path, sqlite_ledger):
+    return Drop(tmp_path / "drop", sqlite_ledger)
 
 
 def outcome(drop, content, **more):

@@ -47,11 +47,9 @@ def many(count):
 
 
 @pytest.fixture
-def here(tmp_path):
-    opened = open_ledger(tmp_path / "ledger.db")
-    with ward(opened) as w:
+def here(sqlite_ledger):
+    with ward(sqlite_ledger) as w:
         yield w
-    opened.close()
 
 
 @pytest.fixture

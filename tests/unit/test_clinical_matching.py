@@ -10,8 +10,8 @@ from node.facts import MergeFact, OrderFact, PersonFact
 from node.matching import Image, age_years, clinical_record, match_patient
 from node.names import blocklisted, same_issuer
 from node.store import clinical
+from node.store.alerts import find as alerts
 from node.store.clinical_schema import person
-from node.store.engine import open_ledger
 
 NOBODY = AssigningAuthority()
 SETTINGS = Clinical()
@@ -19,11 +19,9 @@ DAYS = {"weight": 365.0, "height": 1826.0}
 
 
 @pytest.fixture
-def c(tmp_path):
-    ledger = open_ledger(tmp_path / "ledger.db")
-    with ledger.begin() as connection:
+def c(sqlite_ledger):
+    with sqlite_ledger.begin() as connection:
         yield connection
-    ledger.close()
 
 
 def know(c, *facts, at=None):
@@ -180,6 +178,29 @@ def test_a_merge_brings_the_prior_values_unless_birth_dates_differ(c):
     know(c, PersonFact(identity=identity("2002", born=dt.date(1950, 1, 1)), valid_since=when(5)), at=when(5))
     image = identity("1001")
     assert clinical_record(c, outcome, image, when(10), when(10), DAYS).observations == ()
+
+
+def test_values_of_who_bore_a_number_before_are_not_joined_to_who_bears_it_now(ledger):
+    with ledger.begin() as c:
+        former, bearer = identity("1001"), identity("1001", family="SCHULZ", given="KARL", born=dt.date(1961, 1, 1))
+        know(c, former, weight(50.0, patient="1001", key="a"))
+        know(c, PersonFact(identity=bearer, valid_since=when(5)), at=when(5))
+
+        def known_of(who, at):
+            return clinical_record(c, outcome_of(c, who), who, at, at, DAYS).value("weight")
+
+        assert known_of(bearer, when(6)) is None
+        assert match(c, former) is MatchClass.CONFLICT
+        with_own = weight(80.0, patient="1001", key="b", at=when(6))
+        know(c, with_own, at=when(7))
+        assert known_of(bearer, when(8)) == 80.0
+        (alert,) = alerts(c)
+        assert (alert.kind, alert.subject) == ("IDENTITY_REPLACED", f"person {outcome_of(c, bearer).person_key}")
+        know(c, PersonFact(identity=former, valid_since=when(9)), at=when(9))  # it had been sent under the wrong number
+        assert known_of(former, when(10)) == 50.0
+        married = identity("1001", family="SCHULZ")
+        know(c, PersonFact(identity=married, valid_since=when(11)), at=when(11))
+        assert known_of(married, when(12)) == 50.0, "one contradiction is a marriage"
 
 
 def test_ages_are_exact_on_birthdays():

@@ -18,7 +18,6 @@ from node.feeds.hl7_messages import read_message
 from node.issuers import Issuers
 from node.matching import Image, clinical_record, match_patient
 from node.store import clinical
-from node.store.engine import open_ledger
 
 NOBODY = AssigningAuthority()
 OID = "1.2.276.0.76.4.9"
@@ -28,11 +27,9 @@ SITE = Clinical(issuers=(OWN, Issuer(namespace="ELSEWHERE")))
 
 
 @pytest.fixture
-def c(tmp_path):
-    ledger = open_ledger(tmp_path / "ledger.db")
-    with ledger.begin() as connection:
+def c(sqlite_ledger):
+    with sqlite_ledger.begin() as connection:
         yield connection
-    ledger.close()
 
 
 def know(c, *facts, at=None, site=SITE):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import shutil
 
 import pytest
 import sqlalchemy as sa
@@ -219,8 +220,8 @@ _STEP = st.tuples(st.sampled_from(_NUMBERS), st.sampled_from(_NUMBERS), st.boole
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(_STEP, max_size=12))
-def test_any_row_of_merges_and_undoings_leaves_a_forest_without_circles(tmp_path_factory, steps):
-    ledger = open_ledger(tmp_path_factory.mktemp("merges") / "ledger.db")
+def test_any_row_of_merges_and_undoings_leaves_a_forest_without_circles(migrated_file, tmp_path_factory, steps):
+    ledger = open_ledger(shutil.copy(migrated_file, tmp_path_factory.mktemp("merges")))
     with ledger.begin() as c:
         clinical.apply(c, [person_fact(identity(v)) for v in _NUMBERS], when(1))
         before = everything(c)

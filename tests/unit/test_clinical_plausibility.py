@@ -416,7 +416,10 @@ def test_check_5_tells_the_swaps_that_pass_by_range(variable, usual, swapped):
 # --- the confirmation -----------------------------------------------------------------------------------------------
 
 
-def joined(ledger, folder, **codes):
+RECEIVED = when(20)
+
+
+def joined(ledger, folder, received_at=RECEIVED, **codes):
     dataset = radiograph_dataset(PatientName="MÜLLER^ANNA", IssuerOfPatientID="HOSP")
     header = read_header(write_dicom(folder / "film.dcm", dataset))
     with ledger.begin() as c:
@@ -425,12 +428,12 @@ def joined(ledger, folder, **codes):
         day = (TAKEN - days(0)).days - 10
         clinical.apply(c, (person, fact(70.0, day, patient=str(dataset.PatientID))), TAKEN - dt.timedelta(days=1))
         joiner = Joiner(settings=settings(clinical={"codes": codes}), required=("weight", "age"), narrowed_days={})
-        return joiner.join(c, _source(dataset), header, known_at=when(20))
+        return joiner.join(c, _source(dataset, received_at), header, known_at=RECEIVED)
 
 
-def _source(dataset):
+def _source(dataset, received_at):
     return Source(
-        reference=instance_reference(dataset), spool_file="x", digest="", calling_ae="MODALITY", received_at=when(20)
+        reference=instance_reference(dataset), spool_file="x", digest="", calling_ae="MODALITY", received_at=received_at
     )
 
 
@@ -443,3 +446,9 @@ def test_until_the_table_is_confirmed_results_are_image_only_with_the_reason(led
     signed = joined(ledger, tmp_path, confirmed_by="A. Person", confirmed_version=TABLE.version)
     assert signed.record.match is MatchClass.MATCH_ISSUER
     assert signed.record.value("weight") == 70.0
+
+
+def test_a_modality_whose_clock_runs_ahead_lets_no_value_in_that_came_after_its_image(ledger, tmp_path):
+    signed = {"confirmed_by": "A. Person", "confirmed_version": TABLE.version}
+    assert joined(ledger, tmp_path, TAKEN - dt.timedelta(days=9), **signed).record.value("weight") == 70.0
+    assert joined(ledger, tmp_path, TAKEN - dt.timedelta(days=11), **signed).record.value("weight") is None

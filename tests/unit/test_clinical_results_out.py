@@ -274,6 +274,45 @@ def test_clinical_out_retraction_is_obx11_d_or_w_and_goes_where_the_result_is_or
     assert sorted(office.state(case_id)) == sorted(taken_back)
 
 
+def test_clinical_out_a_retraction_on_another_host_waits_for_the_result_that_is_still_under_way(ledger, tmp_path):
+    waited: list[str] = []
+
+    def reply(link: socket.socket, _message: bytes, control: str) -> None:
+        if len(receiver.received) == 1:  # the first host waits for this answer; a second one takes the next task
+            with ledger.begin() as c:
+                take_back(c, case_id, 1, wrong_patient=True)
+            try:
+                office.send()
+            except Retry as retry:
+                waited.append(retry.reason)
+        link.sendall(ack("AA", control))
+
+    with Receiver(reply) as receiver:
+        office = Office(ledger, tmp_path, receiver.port, timeout=60.0)
+        case_id = office.report()
+        assert office.send()
+        assert waited == ["another message of the case is under way"]
+        assert office.state(case_id) == ["1R sent", "1W waiting"]
+        assert office.send()
+    assert [read_er7(m).segments[-1].text(11) for m in receiver.received] == ["R", "W"]
+    assert office.state(case_id) == ["1R sent", "1W sent"]
+
+
+def test_clinical_out_a_retraction_does_not_wait_for_a_host_that_died_while_it_sent(ledger, tmp_path):
+    with Receiver(answering("AA")) as receiver:
+        office = Office(ledger, tmp_path, receiver.port)
+        case_id = office.report()
+        with ledger.begin() as c:
+            (task,) = jobs.claim(c, "hl7:ris0", 1, owner="died", lease=0)
+        office.sender.send(task)
+        with ledger.begin() as c:
+            take_back(c, case_id, 1, wrong_patient=False)
+        while office.send():
+            pass
+    assert [read_er7(m).segments[-1].text(11) for m in receiver.received] == ["R", "D"]
+    assert office.state(case_id) == ["1R cancelled", "1D sent"]
+
+
 def test_clinical_out_speaks_tls_and_checks_the_receivers_certificate(ledger, tmp_path):
     ours, other = authority(tmp_path / "ours"), authority(tmp_path / "other")
     pair = signed(tmp_path / "ours", ours)

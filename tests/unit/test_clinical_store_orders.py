@@ -1,6 +1,7 @@
 """Order links, and many messages in one transaction."""
 
 import datetime as dt
+import shutil
 
 import pytest
 import sqlalchemy as sa
@@ -130,8 +131,8 @@ def test_a_late_frame_about_another_study_of_the_accession_still_counts(c):
     again=st.lists(st.integers(0, 7), max_size=6),
 )
 @settings(max_examples=12, deadline=None)
-def test_replays_of_orders_change_nothing_whatever_they_are(tmp_path_factory, said, again):
-    ledger = open_ledger(tmp_path_factory.mktemp("orders") / "ledger.db")
+def test_replays_of_orders_change_nothing_whatever_they_are(migrated_file, tmp_path_factory, said, again):
+    ledger = open_ledger(shutil.copy(migrated_file, tmp_path_factory.mktemp("orders")))
 
     def take(number, day):
         patient, study, cancelled = said[number]
@@ -173,7 +174,9 @@ def _frame(kind, number):
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds=st.lists(st.sampled_from(_KINDS), min_size=2, max_size=12), size=st.integers(2, 12))
-def test_replay_of_the_inbox_gives_identical_tables_however_it_was_batched(tmp_path_factory, kinds, size):
+def test_replay_of_the_inbox_gives_identical_tables_however_it_was_batched(
+    migrated_file, tmp_path_factory, kinds, size
+):
     frames = [
         StoredFrame(seq=n, received_at=when(11) + dt.timedelta(minutes=n), body=_frame(kind, n))
         for n, kind in enumerate(kinds, 1)
@@ -181,7 +184,7 @@ def test_replay_of_the_inbox_gives_identical_tables_however_it_was_batched(tmp_p
     tables = (person, person_identifier, person_demographics, person_alias, observation, order_link, feed_remark)
 
     def worked_off(by):
-        ledger = open_ledger(tmp_path_factory.mktemp("replay") / "ledger.db")
+        ledger = open_ledger(shutil.copy(migrated_file, tmp_path_factory.mktemp("replay")))
         for start in range(0, len(frames), by):
             with ledger.begin() as c:
                 process_frames(c, frames[start : start + by], RULES, settings=Clinical())
