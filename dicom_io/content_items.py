@@ -93,13 +93,13 @@ def walk(item: Dataset) -> Iterator[Dataset]:
         yield from walk(child)
 
 
+def concept(item: Dataset) -> tuple[str, str] | None:
+    """Code value and scheme of the item's name; None where it has none."""
+    found = item.get("ConceptNameCodeSequence")
+    return (found[0].get("CodeValue"), found[0].CodingSchemeDesignator) if found else None
+
+
 def named(items: Sequence[Dataset], name: Code) -> list[Dataset]:
     """Those of `items` whose concept is `name`."""
     wanted = (name.value, name.scheme_designator)
-    return [
-        i
-        for i in items
-        if "ConceptNameCodeSequence" in i
-        and (i.ConceptNameCodeSequence[0].get("CodeValue"), i.ConceptNameCodeSequence[0].CodingSchemeDesignator)
-        == wanted
-    ]
+    return [item for item in items if concept(item) == wanted]

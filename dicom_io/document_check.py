@@ -10,8 +10,9 @@ numbers in design/structured-report.md section 13; I0 is what must hold before o
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
 
@@ -19,9 +20,10 @@ import highdicom as hd
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sr.coding import Code
 
 from dicom_io import codes, wording
-from dicom_io.content_items import named, walk
+from dicom_io.content_items import concept, walk
 from dicom_io.envelope import ReportContext
 from dicom_io.errors import DicomIoError
 from dicom_io.implementation import MODEL_NAME
@@ -75,6 +77,11 @@ class Finished:
     """Every content item of it, in tree order."""
     companions: Mapping[str, Dataset]
     """The other objects by kind."""
+    _by_concept: Mapping[tuple[str, str] | None, list[Dataset]] = field(repr=False)
+
+    def named(self, name: Code) -> list[Dataset]:
+        """Every content item whose concept is `name`, in tree order."""
+        return self._by_concept.get((name.value, name.scheme_designator), [])
 
     @property
     def objects(self) -> tuple[Dataset, ...]:
@@ -94,7 +101,10 @@ def read_back(sr: bytes, companions: Mapping[str, bytes]) -> Finished:
         others = {kind: dcmread(BytesIO(part10)) for kind, part10 in companions.items()}
     except Exception as error:  # any failure to read back what was written makes the report unusable
         raise ReportInvalid([f"I0 cannot be read back ({type(error).__name__})"]) from error
-    return Finished(document=document, items=list(walk(document)), companions=others)
+    items, by_concept = list(walk(document)), defaultdict(list)
+    for item in items:
+        by_concept[concept(item)].append(item)
+    return Finished(document=document, items=items, companions=others, _by_concept=by_concept)
 
 
 def common(finished: Finished, *, reference: ReferenceHeader, context: ReportContext, simulated: bool) -> Iterator[str]:
@@ -141,7 +151,7 @@ def _disclaimers(finished: Finished, context: ReportContext, *, simulated: bool)
     """I4: the disclaimer, and the simulated-training statement, wherever a reader may look."""
     language = context.language
     for name in (codes.COMMENT, codes.DISCLAIMER):
-        text = texts(named(finished.items, name))
+        text = texts(finished.named(name))
         told = wording.disclaimer(language) in text
         if not told or (simulated and wording.simulated_training(language) not in text):
             yield f"I4 disclaimer missing in {name.value}"
@@ -172,7 +182,7 @@ def _flags(finished: Finished, context: ReportContext, *, simulated: bool) -> It
 
 def _regions(finished: Finished, header: Dataset) -> Iterator[str]:
     """I6: every group has one closed region inside the image."""
-    groups = named(finished.items, codes.MEASUREMENT_GROUP)
+    groups = finished.named(codes.MEASUREMENT_GROUP)
     if not groups:
         yield "I6 no measurement group"
     for group in groups:

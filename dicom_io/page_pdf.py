@@ -130,7 +130,7 @@ def _instance(path: Path, weight: int, beyond: frozenset[str]) -> bytes:
     options = subset.Options(layout_features=["ccmp", "mark", "mkmk"], notdef_outline=True)
     cutter = subset.Subsetter(options)
     cutter.populate(text="".join(_LATIN | beyond))
-    with TTFont(path, lazy=True) as made, BytesIO() as buffer:
+    with TTFont(path, lazy=True, recalcTimestamp=False) as made, BytesIO() as buffer:
         cutter.subset(made)
         instancer.instantiateVariableFont(made, {"wght": weight, "wdth": 100}, inplace=True)
         made.save(buffer)

@@ -25,7 +25,7 @@ STUDY_NOT_STATED: Final = Phrase(en="study date not stated", de="Studiendatum ni
 ACCESSION: Final = Phrase(en="accession {value}", de="Auftragsnr. {value}")
 NO_ACCESSION: Final = Phrase(en="no accession number", de="ohne Auftragsnummer")
 
-PROBABILITY: Final = Phrase(en="probability", de="Wahrscheinlichkeit")
+PROBABILITY: Final = Phrase(en="osteoporosis probability", de="Osteoporose-Wahrscheinlichkeit")
 AGAINST: Final = Phrase(en="threshold {high} %", de="Schwelle {high} %")
 ZONE_FROM: Final = Phrase(en="indeterminate from {low} %", de="unbestimmt ab {low} %")
 IMAGE_AND_CLINICAL: Final = Phrase(en="image + clinical data", de="Bild + klinische Daten")

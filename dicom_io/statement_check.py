@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_io import codes
-from dicom_io.content_items import named
 from dicom_io.document_check import Finished, ReportInvalid, common, read_back, texts
 from dicom_io.envelope import ReportContext
 from dicom_io.outcomes import NotAnalysed, Statement, Withdrawn
@@ -37,41 +35,41 @@ def check_statement(
     finished = read_back(sr, companions)
     broken = [
         *common(finished, reference=reference, context=context, simulated=statement.model.simulated_training),
-        *_says_nothing_else(finished.items),
+        *_says_nothing_else(finished),
         *_says_what_it_is(finished, statement),
     ]
     if broken:
         raise ReportInvalid(broken)
 
 
-def _says_nothing_else(items: list[Dataset]) -> Iterator[str]:
+def _says_nothing_else(finished: Finished) -> Iterator[str]:
     """I1 and I9: neither a finding nor a number that could be read as a score."""
-    if named(items, codes.FINDING):
+    if finished.named(codes.FINDING):
         yield "I1 Finding without a score"
-    if any(named(items, name) for name in _MEASURES):
+    if any(finished.named(name) for name in _MEASURES):
         yield "I9 probability in a report without a score"
-    groups = named(items, codes.MEASUREMENT_GROUP)
+    groups = finished.named(codes.MEASUREMENT_GROUP)
     if any(item.ValueType == "NUM" for group in groups for item in group.ContentSequence):
         yield "I9 number in a report without a score"
 
 
 def _says_what_it_is(finished: Finished, statement: Statement) -> Iterator[str]:
     """I9: category, risk, quality and flags of exactly this outcome; the reason in the first visible line."""
-    items, kind = finished.items, type(statement)
-    if _coded(items, codes.CATEGORY) != [_CATEGORIES[kind].value]:
+    kind = type(statement)
+    if _coded(finished, codes.CATEGORY) != [_CATEGORIES[kind].value]:
         yield "I9 category is not that of the statement"
-    if _coded(items, codes.OSTEOPOROSIS) != [codes.UNCERTAIN_RISK.value]:
+    if _coded(finished, codes.OSTEOPOROSIS) != [codes.UNCERTAIN_RISK.value]:
         yield "I9 risk is not uncertain"
-    if _coded(items, codes.INPUT_QUALITY) != _QUALITIES[kind]:
+    if _coded(finished, codes.INPUT_QUALITY) != _QUALITIES[kind]:
         yield "I9 input quality does not fit the statement"
     document = finished.document
     if document.CompletionFlag != "PARTIAL" or not document.get("CompletionFlagDescription"):
         yield "I9 a report without a score is PARTIAL and says why"
-    if isinstance(statement, Withdrawn) and statement.reason not in texts(named(items, codes.COMMENT)):
+    if isinstance(statement, Withdrawn) and statement.reason not in texts(finished.named(codes.COMMENT)):
         yield "I9 the reason is missing in the comment"
-    if not named(items, codes.ALGORITHM_NAME) or not named(items, codes.ALGORITHM_VERSION):
+    if not finished.named(codes.ALGORITHM_NAME) or not finished.named(codes.ALGORITHM_VERSION):
         yield "I8 model name or version missing"
 
 
-def _coded(items: list[Dataset], name: Code) -> list[str]:
-    return [str(item.ConceptCodeSequence[0].CodeValue) for item in named(items, name)]
+def _coded(finished: Finished, name: Code) -> list[str]:
+    return [str(item.ConceptCodeSequence[0].CodeValue) for item in finished.named(name)]

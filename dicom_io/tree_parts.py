@@ -16,6 +16,7 @@ from model.domain import ModelFacts
 
 FRAME_INSET: Final = 0.02
 """The region's frame stands this far inside the field of view, so that it is visible at the image's edge."""
+_MIDDLE: Final = (0.45, 0.55)
 _PROJECTION_XRAY: Final = ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1")
 
 
@@ -115,6 +116,20 @@ def whole_frame(rows: int, columns: int) -> tuple[int, int, int, int]:
 
 
 def frame_corners(frame: tuple[int, int, int, int]) -> list[items.Point]:
-    """Closed corners of (top, left, bottom, right)."""
+    """The frame (top, left, bottom, right) as a closed polyline that begins in the middle of its left edge.
+
+    Both are for OHIF: it prints a group's numbers right of the first two points, halfway between them, which from the
+    top edge is outside the viewport; and a rectangle of five points it takes for a measurement of its own and asks to
+    track it, instead of showing it as it is.
+    """
     top, left, bottom, right = frame
-    return [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    above, below = (round(top + (bottom - top) * share) for share in _MIDDLE)
+    return [
+        (left, above),
+        (left, below),
+        (left, bottom),
+        (right, bottom),
+        (right, top),
+        (left, top),
+        (left, above),
+    ]

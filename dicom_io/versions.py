@@ -93,13 +93,6 @@ def is_withdrawal(document: Dataset) -> bool:
     return any(code.CodeValue == wanted for item in _below(document) for code in item.get("ConceptCodeSequence", []))
 
 
-def predecessors(taken: Amends | None) -> list[Dataset] | None:
-    """Stand-ins with the UIDs of the predecessors, as highdicom wants them; None for a first version."""
-    if taken is None or not taken.predecessors:
-        return None
-    return [_stand_in(uids) for uids in taken.predecessors]
-
-
 def take_over(document: Dataset, taken: Amends | None) -> None:
     """Give `document` the attributes of its series."""
     for keyword, value in () if taken is None else taken.series:
@@ -115,13 +108,6 @@ def _below(item: Dataset) -> Iterator[Dataset]:
 def _reference(document: Dataset) -> tuple[str, str, str, str]:
     sop_class, instance, study, series = (str(document[keyword].value) for keyword in _REFERENCE)
     return sop_class, instance, study, series
-
-
-def _stand_in(uids: Sequence[str]) -> Dataset:
-    stand_in = Dataset()
-    for keyword, value in zip(_REFERENCE, uids, strict=True):
-        setattr(stand_in, keyword, value)
-    return stand_in
 
 
 def _content_time(document: Dataset) -> dt.datetime:

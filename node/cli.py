@@ -18,6 +18,7 @@ from config.settings import SettingsError, load
 from node.commands import alerts, csv, deliveries, inbox, model, persons, train
 from node.commands.ablation import ablation
 from node.commands.codes import codes
+from node.commands.conformance import conformance
 from node.commands.drift import drift
 from node.commands.evaluate import evaluate
 from node.commands.literature import literature
@@ -46,6 +47,7 @@ app.add_typer(model.app, name="model")
 app.command()(literature)
 app.command()(phantom)
 app.command()(codes)
+app.command()(conformance)
 app.command()(review)
 app.command()(withdraw)
 app.command()(results)
@@ -102,7 +104,8 @@ def work(config: ConfigOption = None) -> None:
     """Run one worker: it screens what the ledger holds, one image at a time, in one thread."""
     from node.worker import work as run  # noqa: PLC0415
 
-    run(load(config))
+    if run(load(config)):
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command, anew
 
 
 @app.command()

@@ -98,17 +98,8 @@ class Browser:
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
     def open(self, url: str) -> None:
-        """Go there; `await_text` says when it is ready."""
+        """Go there; it takes its time."""
         self.call("Page.navigate", url=url)
-
-    def await_true(self, expression: str, what: str, *, limit: float = 200.0) -> None:
-        """Wait until a JavaScript expression holds. Raises TimeoutError."""
-        deadline = time.monotonic() + limit
-        while not self.evaluate(f"Boolean({expression})"):
-            if time.monotonic() > deadline:
-                msg = f"{what}: not within {limit:.0f} s; the page says: {self.text()[:300]!r}"
-                raise TimeoutError(msg)
-            time.sleep(0.5)
 
     def click(self, x: float, y: float, *, times: int = 1) -> None:
         """Press the left button there; twice for a double click."""
@@ -116,9 +107,24 @@ class Browser:
             for kind in ("mousePressed", "mouseReleased"):
                 self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=count)
 
-    def screenshot(self, to: Path) -> None:
+    def drag(self, x: float, y: float, *, by: float) -> None:
+        """Press the left button there, move to the right in two steps, let go."""
+        for kind, at in (
+            ("mousePressed", x),
+            ("mouseMoved", x + by / 2),
+            ("mouseMoved", x + by),
+            ("mouseReleased", x + by),
+        ):
+            held = int(kind != "mouseReleased")
+            self.call("Input.dispatchMouseEvent", type=kind, x=at, y=y, button="left", buttons=held, clickCount=1)
+
+    def picture(self) -> bytes:
         """The page as PNG."""
-        to.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
+    def screenshot(self, to: Path) -> None:
+        """The page as a PNG file."""
+        to.write_bytes(self.picture())
 
     def _next(self, deadline: float) -> dict[str, Any]:
         while b"\0" not in self._buffer:

@@ -69,8 +69,16 @@ DEFECTS: dict[str, dict[str, object]] = {
 }
 """Every defect of design section 8."""
 
-COPIED: dict[str, str] = {"dotted-date": "StudyDate", "long-accession": "AccessionNumber", "long-id": "PatientID"}
+COPIED: dict[str, str] = {
+    "dotted-date": "StudyDate",
+    "long-accession": "AccessionNumber",
+    "long-id": "PatientID",
+    "name-of-six-parts": "PatientName",
+}
 """Accepted as they are: what validators say about these elements is said about the image's own."""
+
+UNREAD_SETS: dict[str, str] = {"katakana": "PatientName", "gbk": "PatientName"}
+"""Character sets in which dciodvfy calls every name wrong that is not ASCII, that of a sound image too."""
 
 
 def received(**changes: object) -> Dataset:

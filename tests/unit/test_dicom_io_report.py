@@ -226,7 +226,20 @@ def test_region_is_closed_clipped_and_inset() -> None:
     assert analysed_frame(radiograph(), scored(analysed_region=(-50, -9, 9999, 9999))) == (8, 6, ROWS - 9, COLUMNS - 7)
     assert analysed_frame(radiograph(), scored(analysed_region=(0, 0, 0, 0))) == (8, 6, ROWS - 9, COLUMNS - 7)
     data = named(report(), codes.IMAGE_REGION)[0].GraphicData
-    assert list(data[:2]) == list(data[-2:]) == [6.0, 8.0]
+    points = list(zip(data[0::2], data[1::2], strict=True))
+    assert points[0] == points[-1]
+    corners = {(x, y) for x in (6.0, COLUMNS - 7.0) for y in (8.0, ROWS - 9.0)}
+    assert {(min(xs), min(ys), max(xs), max(ys)) for xs, ys in [zip(*points, strict=True)]} == {
+        (6.0, 8.0, COLUMNS - 7.0, ROWS - 9.0)
+    }
+    assert corners < set(points)
+
+
+def test_ohif_prints_the_numbers_inside_the_image_and_does_not_take_the_frame_for_its_own_rectangle() -> None:
+    data = named(report(), codes.IMAGE_REGION)[0].GraphicData
+    assert data[0] == data[2] == 6.0  # the numbers stand right of the first two points
+    assert ROWS / 3 < (data[1] + data[3]) / 2 < 2 * ROWS / 3
+    assert len(data) // 2 not in (4, 5)  # with which OHIF asks to track it
 
 
 def test_simulated_training_stands_in_comment_disclaimer_and_series() -> None:

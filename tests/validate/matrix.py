@@ -8,7 +8,17 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 from support.report_cases import MODEL, context, header, radiograph, scored
-from support.report_matrix import CHARSETS, COPIED, DEFECTS, OUTCOMES, REASONS, WITHDRAWN_BECAUSE, received, source_file
+from support.report_matrix import (
+    CHARSETS,
+    COPIED,
+    DEFECTS,
+    OUTCOMES,
+    REASONS,
+    UNREAD_SETS,
+    WITHDRAWN_BECAUSE,
+    received,
+    source_file,
+)
 
 from dicom_io.envelope import Companion
 from dicom_io.rejection_note import Rejection, SentVersion, build_rejection_note
@@ -103,11 +113,11 @@ def _headers(
     """Each header as it came; where it matters, also with the image's own character set."""
     for name in names:
         source, copied = received(**table[name]), COPIED.get(name, "")
-        built = list(build_results(source, radiograph(), scored(), context()))
+        built = build_results(source, radiograph(), scored(), context())
+        yield f"{prefix}-{name}", None if inherit else source, built, copied
         if inherit:
             inherited = build_results(source, radiograph(), scored(), context(inherit_charset=True, with_page=False))
-            built += inherited
-        yield f"{prefix}-{name}", None if inherit else source, built, copied
+            yield f"{prefix}-{name}-inherited", None, inherited, UNREAD_SETS.get(name, "")
 
 
 def _other_classes(sr: BuiltObject) -> list[BuiltObject]:

@@ -1,0 +1,162 @@
+"""An SR document around a finished content tree: header, flags, evidence, request and predecessors (PS3.3 A.35.2).
+
+Made from highdicom's plain SOP class, not from its `EnhancedSR`: that copies the whole tree and searches it three times
+to find the evidence, which is known here, and took half the time of a report. What it looked at besides is looked at
+where it counts, in the finished bytes: `document_check` has highdicom read them and walks them itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from highdicom import ContributingEquipment
+from highdicom.base import SOPClass
+from highdicom.sr import ContainerContentItem
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedSRStorage, ExplicitVRLittleEndian
+
+from dicom_io import codes, uids, versions, wording
+from dicom_io.envelope import ReportContext, base_arguments, private_scheme, stamp
+from dicom_io.implementation import MODEL_NAME
+from model.domain import ModelFacts
+
+SERIES_NUMBER: Final = 9901
+Reference = tuple[str, str, str, str]
+"""SOP class, SOP instance, study and series UID."""
+
+
+def sr_document(
+    header: Dataset,
+    tree: ContainerContentItem,
+    model: ModelFacts,
+    context: ReportContext,
+    *,
+    digest: str,
+    companions: Sequence[Dataset],
+    incomplete: str = "",
+) -> Dataset:
+    """The tree as an Enhanced SR document; the document takes the tree's elements over.
+
+    Args:
+        header: clean header of the source image (`reference_header`); its elements may be shared (trap H1).
+        tree: root container.
+        model: whose result it is.
+        context: site, installation and time.
+        digest: content digest of everything that lands in the document except times.
+        companions: objects sent along; with the source image they are the evidence.
+        incomplete: why the document is PARTIAL; empty for a complete one.
+
+    """
+    namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
+    instance = uids.sop_instance_uid(
+        namespace, source=source, kind="sr", sop_class=EnhancedSRStorage, digest=digest, revision=context.revision
+    )
+    document = SOPClass(
+        study_instance_uid=header.StudyInstanceUID,
+        series_instance_uid=uids.sr_series_uid(namespace, source),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=instance,
+        sop_class_uid=EnhancedSRStorage,
+        instance_number=context.version,
+        modality="SR",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        series_description=wording.series_description(
+            page=False, simulated=model.simulated_training, language=context.language
+        ),
+        coding_schemes=[private_scheme()],
+        **base_arguments(header, model, context),
+    )
+    document.copy_patient_and_study_information(header)
+    document.ContributingEquipmentSequence = _equipment(header)
+    for element in tree:
+        document[element.tag] = element
+    _flag(document, incomplete)
+    _refer(document, header, companions, context)
+    stamp(document, header, context)
+    versions.take_over(document, context.amends)
+    return document
+
+
+def _flag(document: Dataset, incomplete: str) -> None:
+    """SR Document General (PS3.3 C.17.2): made by a device, verified by nobody, never final."""
+    document.CompletionFlag = "PARTIAL" if incomplete else "COMPLETE"
+    if incomplete:
+        document.CompletionFlagDescription = incomplete
+    document.VerificationFlag = "UNVERIFIED"
+    document.PreliminaryFlag = "PRELIMINARY"
+    document.PerformedProcedureCodeSequence = []
+    document.ReferencedPerformedProcedureStepSequence = []
+
+
+def _refer(document: Dataset, header: Dataset, companions: Sequence[Dataset], context: ReportContext) -> None:
+    """Who made it, of which images and objects, for which request, in place of which documents."""
+    document.AuthorObserverSequence = [_author(context)]
+    document.ReferencedRequestSequence = [_request(header)]
+    evidence = (
+        (o.SOPClassUID, o.SOPInstanceUID, o.StudyInstanceUID, o.SeriesInstanceUID) for o in (header, *companions)
+    )
+    document.CurrentRequestedProcedureEvidenceSequence = _studies(evidence)
+    if context.amends is not None and context.amends.predecessors:
+        document.PredecessorDocumentsSequence = _studies(context.amends.predecessors)
+
+
+def _studies(references: Iterable[Reference]) -> list[Dataset]:
+    """Hierarchical SOP Instance Reference Macro (PS3.3 C.17.2.1), in the order given."""
+    found: dict[str, dict[str, list[Dataset]]] = {}
+    for sop_class, instance, study, series in references:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
+        found.setdefault(study, {}).setdefault(series, []).append(item)
+    return [_study(study, below) for study, below in found.items()]
+
+
+def _study(study: str, below: dict[str, list[Dataset]]) -> Dataset:
+    item = Dataset()
+    item.StudyInstanceUID = study
+    item.ReferencedSeriesSequence = [_series(series, instances) for series, instances in below.items()]
+    return item
+
+
+def _series(series: str, instances: list[Dataset]) -> Dataset:
+    item = Dataset()
+    item.SeriesInstanceUID = series
+    item.ReferencedSOPSequence = instances
+    return item
+
+
+def _equipment(header: Dataset) -> list[ContributingEquipment]:
+    """Contributing Equipment Sequence (0018,A001): what took the image, where it says so, and highdicom."""
+    equipment = []
+    with contextlib.suppress(AttributeError, TypeError, ValueError):  # a header that does not name its device
+        equipment.append(ContributingEquipment.for_image_acquisition(header))
+    return [*equipment, ContributingEquipment.for_highdicom()]
+
+
+def _request(header: Dataset) -> Dataset:
+    """Referenced Request Sequence (0040,A370); the procedure comes from the source's Request Attributes."""
+    attributes = (header.get("RequestAttributesSequence") or [Dataset()])[0]
+    item = Dataset()
+    item.StudyInstanceUID = header.StudyInstanceUID
+    item.ReferencedStudySequence = []
+    item.AccessionNumber = header.AccessionNumber
+    item.PlacerOrderNumberImagingServiceRequest = ""
+    item.FillerOrderNumberImagingServiceRequest = ""
+    item.RequestedProcedureID = attributes.get("RequestedProcedureID") or ""
+    item.RequestedProcedureDescription = attributes.get("RequestedProcedureDescription") or ""
+    item.RequestedProcedureCodeSequence = []
+    return item
+
+
+def _author(context: ReportContext) -> Dataset:
+    """Author Observer Sequence (0040,A078)."""
+    item = Dataset()
+    item.ObserverType = "DEV"
+    item.DeviceUID = uids.device_uid(context.installation.namespace)
+    item.StationName = context.ae_title
+    item.Manufacturer = wording.MANUFACTURER
+    item.ManufacturerModelName = MODEL_NAME
+    item.InstitutionName = context.site_name[: codes.MAX_MEANING]
+    item.InstitutionCodeSequence = []
+    return item
