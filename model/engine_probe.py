@@ -4,12 +4,15 @@
     python -m model.engine_probe load BUNDLE FOLDER       OpenVINO alone, as a worker has it: load, golden set
 
 Exit status 0 only where everything held; else the last line on standard error says why. The parent (`engines`) sets the
-time limit and draws the conclusions.
+time limit and draws the conclusions. It holds the other end of standard input: when that closes, this process ends.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,8 @@ from model.runtime_openvino import openvino_engine
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+NICENESS = 5
+"""Workers that screen by torch meanwhile go first; with every core busy a quarter of one is left."""
 PROBABILITY_LIMIT = 1e-4
 """Largest difference of a float32 engine from torch, in the image probability (performance.md D7)."""
 
@@ -31,6 +36,10 @@ PROBABILITY_LIMIT = 1e-4
 def main(arguments: list[str]) -> int:
     """Run one stage."""
     stage, bundle, folder = arguments
+    os.nice(NICENESS)
+    # A worker limits its own memory, which a child inherits; this one has torch and OpenVINO to load.
+    resource.setrlimit(resource.RLIMIT_DATA, (resource.getrlimit(resource.RLIMIT_DATA)[1],) * 2)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         {"convert": _convert, "load": _load}[stage](Path(bundle), Path(folder))
     except Exception as error:  # noqa: BLE001 - the one line the parent reads, whatever went wrong
@@ -57,6 +66,11 @@ def differences(reference: Bundle, other: Engine) -> tuple[float, float]:
         probability = max(probability, abs(scores[0] - scores[1]))
         ratio = max(ratio, abs(verdicts[0].ratio - verdicts[1].ratio))
     return probability, ratio
+
+
+def _end_with_parent() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
 
 
 def _convert(bundle: Path, folder: Path) -> None:

@@ -2,13 +2,15 @@
 
 `auto` takes torch where there is a GPU, else OpenVINO where the `fast` extra is installed, else torch. OpenVINO
 computes in float32 unless a parity run (`osteon model parity`) has admitted bfloat16 for this bundle, version and CPU
-and found it faster. Whatever is chosen passes the bundle's golden set in this process before it serves. Not allowed
-here: torch.
+and found it faster. Whatever is chosen passes the bundle's golden set in this process before it serves. Who cannot wait
+for a proof that is missing (`wait`) gets torch, and lets the engine prove itself meanwhile (`admit`). Not allowed here:
+torch.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,8 +27,8 @@ Choice = Literal["auto", "torch", "openvino"]
 LOAD: Final = "load"
 """Subject of the verdict on float32 that a child process gave."""
 PARITY_BFLOAT16: Final = "parity-bfloat16"
-PROBE_SECONDS: Final = 300.0
-"""For each stage of the proof; converting takes 25 s on a busy core (measured)."""
+PROBE_SECONDS: Final = 900.0
+"""For each stage of the proof; converting takes 15 s of CPU (measured), at low priority beside busy workers."""
 REFUSAL_HOLDS: Final = 3600.0
 """Seconds after which an engine that was refused is tried again: the host may have been busy or short of memory."""
 LEAST_GAIN: Final = 1.1
@@ -42,6 +44,8 @@ class Opened:
 
     bundle: Bundle
     refused: str = ""
+    unproven: bool = False
+    """torch serves because the wanted engine has yet to prove itself: `Engines.admit`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,8 @@ class Engines:
 
     runtime: Choice = "auto"
     cache: Path = Path("engines")
+    wait: bool = True
+    """For a proof that is missing; else torch serves until there is one."""
     probe: Callable[[str, Path, Path], str] | None = None
     """(stage, bundle, folder) -> standard output; raises `ProbeFailed`. None: the child process."""
 
@@ -61,14 +67,25 @@ class Engines:
 
         """
         refused: list[str] = []
+        unproven = False
         for attempt in self._attempts(folder):
             try:
                 return Opened(bundle=attempt(), refused="; ".join(refused))
+            except EngineUnproven:
+                unproven = True
             except EngineRefused as error:
                 refused.append(str(error))
         bundle = load_bundle(folder)
         golden_check(bundle)
-        return Opened(bundle=bundle, refused="; ".join(refused))
+        return Opened(bundle=bundle, refused="; ".join(refused), unproven=unproven)
+
+    def admit(self, folder: Path) -> str:
+        """Have the engine that `open` found unproven prove itself, which takes long; why it may not serve, or empty."""
+        proofs = _proofs(self.cache, folder)
+        try:
+            return self._proven(proofs).reason
+        except EngineRefused as error:
+            return str(error)
 
     def _attempts(self, folder: Path) -> Iterator[Callable[[], Bundle]]:
         if self.runtime == "auto" and _GPU.exists():
@@ -82,12 +99,10 @@ class Engines:
     def _by_openvino(self, folder: Path) -> Bundle:
         from model.runtime_openvino import FLOAT32, engine_name, openvino_engine  # noqa: PLC0415 - of the extra
 
-        proofs = Proofs(cache=self.cache, bundle=folder, engine=engine_name())
-        try:
-            verdict = self._proven(proofs)
-        except OSError as error:
-            msg = f"{proofs.folder}: the converted networks cannot be kept there ({error.strerror})"
-            raise EngineRefused(msg) from error
+        proofs = _proofs(self.cache, folder)
+        verdict = self._proven(proofs) if self.wait else _standing(proofs)
+        if verdict is None:
+            raise EngineUnproven
         if not verdict.accepted:
             raise EngineRefused(verdict.reason)
         precision = best_precision(proofs) if self.runtime == "auto" else FLOAT32
@@ -103,15 +118,20 @@ class Engines:
 
     def _proven(self, proofs: Proofs) -> Verdict:
         """The verdict that stands, else a new one from a child process."""
-        with proofs.alone():
-            verdict = proofs.read(LOAD)
-            if verdict is not None and verdict.accepted and proofs.unchanged(verdict):
+        try:
+            with proofs.alone():
+                verdict = _standing(proofs)
+                if verdict is None:
+                    verdict = prove(proofs, self.probe or in_child)
+                    proofs.write(LOAD, verdict)
                 return verdict
-            if verdict is not None and not verdict.accepted and verdict.age_seconds() < REFUSAL_HOLDS:
-                return verdict
-            new = prove(proofs, self.probe or in_child)
-            proofs.write(LOAD, new)
-            return new
+        except OSError as error:
+            msg = f"{proofs.folder}: the converted networks cannot be kept there ({error.strerror})"
+            raise EngineRefused(msg) from error
+
+
+class EngineUnproven(Exception):
+    """Nothing is known yet of this engine, this bundle and this CPU."""
 
 
 class EngineRefused(Exception):
@@ -134,16 +154,22 @@ def prove(proofs: Proofs, probe: Callable[[str, Path, Path], str]) -> Verdict:
 
 
 def in_child(stage: str, bundle: Path, folder: Path) -> str:
-    """Run one stage of `engine_probe` in a process of its own.
+    """Run one stage of `engine_probe` in a process of its own, which ends with this one at the latest.
 
     Raises ProbeFailed where it exits with another status than 0, is ended by a signal, or takes too long.
     """
     command = [sys.executable, "-m", "model.engine_probe", stage, str(bundle.absolute()), str(folder.absolute())]
+    theirs, ours = os.pipe()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - our own program
+            command, stdin=theirs, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as error:
         msg = f"the child process that was to {stage} it took longer than {PROBE_SECONDS:g} s"
         raise ProbeFailed(msg) from error
+    finally:
+        os.close(ours)
+        os.close(theirs)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
         msg = f"the child process that was to {stage} it ended with status {done.returncode} ({said})"
@@ -156,6 +182,21 @@ def best_precision(proofs: Proofs) -> str:
     verdict = proofs.read(PARITY_BFLOAT16)
     worth = verdict is not None and verdict.accepted and verdict.figures.get("gain_over_float32", 0.0) >= LEAST_GAIN
     return "bfloat16" if worth else "float32"
+
+
+def _proofs(cache: Path, bundle: Path) -> Proofs:
+    from model.runtime_openvino import engine_name  # noqa: PLC0415 - of the extra
+
+    return Proofs(cache=cache, bundle=bundle, engine=engine_name())
+
+
+def _standing(proofs: Proofs) -> Verdict | None:
+    """The verdict that counts now."""
+    verdict = proofs.read(LOAD)
+    if verdict is None:
+        return None
+    stands = proofs.unchanged(verdict) if verdict.accepted else verdict.age_seconds() < REFUSAL_HOLDS
+    return verdict if stands else None
 
 
 def _on_gpu(folder: Path) -> Bundle:

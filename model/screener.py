@@ -69,6 +69,8 @@ class Screener:
     """Share of positives at the site: results are shown on that scale, and decided as always on the calibration's."""
     refused: str = ""
     """Why another engine than the wanted one runs the networks; empty where it is the wanted one."""
+    unproven: bool = False
+    """torch runs them until the wanted engine has proved itself."""
 
     @property
     def facts(self) -> ModelFacts:
@@ -207,7 +209,7 @@ def load_screener(
 
     """
     opened = (engines or Engines(runtime="torch")).open(DEMO_BUNDLE if folder is None else folder)
-    return Screener(opened.bundle, minimum_age, prevalence, opened.refused)
+    return Screener(opened.bundle, minimum_age, prevalence, opened.refused, opened.unproven)
 
 
 def _person(age_years: float | None, sex: Sex, record: ClinicalRecord) -> _Person:

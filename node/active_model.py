@@ -13,6 +13,7 @@ import json
 import os
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -132,11 +133,13 @@ def refuse_pinned(settings: Settings) -> None:
         raise SettingsError(msg)
 
 
-def wait_for_change(stop: threading.Event, settings: Settings, serving: Activation | None) -> bool:
-    """Wait until `stop` is set (False) or another bundle than `serving` was activated (True)."""
+def wait_for_change(
+    stop: threading.Event, settings: Settings, serving: Activation | None, also: Callable[[], bool] = lambda: False
+) -> bool:
+    """Wait until `stop` is set (False), or another bundle than `serving` was activated or `also()` is true (True)."""
     while not stop.wait(LOOK_SECONDS):
         try:
-            if activation(settings) != serving:
+            if activation(settings) != serving or also():
                 return True
         except SettingsError:
             continue  # half-written by another tool, or damaged: what serves goes on; the next start refuses

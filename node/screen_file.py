@@ -31,6 +31,7 @@ from model.screener import Screener, load_screener
 from node.active_model import active_bundle
 from node.case import ImageScored, Matched, NotApplicable, Received, Screened, Source
 from node.clinical_feed import import_csv
+from node.engine_choice import wanted_engines
 from node.errors import FailureCode, GiveUp
 from node.pipeline import Pipeline, Step
 from node.store.engine import open_ledger
@@ -114,8 +115,11 @@ def screen_file(
         SettingsError: the clinical file is not in the feed's form.
 
     """
-    screener = load_screener(  # torch, the reference: one file is not worth proving another engine
-        active_bundle(settings), minimum_age=settings.model.minimum_age, prevalence=settings.model.site_prevalence
+    screener = load_screener(
+        active_bundle(settings),
+        minimum_age=settings.model.minimum_age,
+        prevalence=settings.model.site_prevalence,
+        engines=wanted_engines(settings, wait=False),  # one file is not worth proving another engine
     )
     stated = _Stated(screener=screener, age_years=age, sex=Sex(sex) if sex else Sex.UNKNOWN)
     with tempfile.TemporaryDirectory(prefix="osteon-screen-") as folder:

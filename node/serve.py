@@ -24,6 +24,8 @@ from node.listener import Listener
 EXIT_UNUSABLE: Final = 2
 """Exit status of a worker, and of the node, whose bundle or configuration cannot be used."""
 
+EXIT_RENEWED: Final = 3
+"""Exit status of a worker in whose place a new one is to start at once."""
 SMALL_HOST_CORES: Final = 4
 """Up to so many, one is left to reception, feeds and delivery."""
 
@@ -88,6 +90,9 @@ class _Supervised:
         if self._process.is_alive():
             return
         status, self._process = self._process.exitcode, None
+        if status == EXIT_RENEWED:
+            self._start()
+            return
         if time.monotonic() - self._start_at > _LONGEST_PAUSE:
             self._pause = 1.0  # it had worked for a while: not the same trouble as last time
         self.unusable = status == EXIT_UNUSABLE and not self._has_served.is_set()
@@ -122,7 +127,9 @@ def _work(settings: Settings, has_served: threading.Event) -> None:
 
     process.configure_logging()
     try:
-        work(settings, ready=has_served.set)
+        renew = work(settings, ready=has_served.set)
     except (BundleError, SettingsError) as error:
         print(f"osteon: {error}", file=sys.stderr)  # noqa: T201 - the one line for the operator
         sys.exit(EXIT_UNUSABLE)
+    if renew:
+        sys.exit(EXIT_RENEWED)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import importlib.metadata
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,20 +18,22 @@ import structlog
 
 from config.settings import Settings
 from dicom_io.results import Installation
-from dicom_io.spool import Spool
 from model.screener import load_screener
 from node import process
 from node.active_model import activation, active_bundle, wait_for_change
 from node.amendment import ReviewCode
 from node.case import Delivered, Failed, ImageScored, Matched, NotApplicable, Received, Reported, Screened, Withdrawn
 from node.delivery_record import begin_deliveries
+from node.dispatch.hints import make_hints
 from node.dispatch.local import Dispatcher
 from node.engine_choice import half_from, tell_engine, wanted_engines
+from node.engine_proof import EngineProof
 from node.errors import FailureCode, GiveUp
 from node.limits import bounded
 from node.pipeline import Pipeline, Step
 from node.reconsider import Reconsideration, Weighed
 from node.results_out import open_results
+from node.shared_spool import open_spool, prove_spool, with_image
 from node.store import alerts, cases, image_scores, jobs, outbox, report_versions, reviews
 from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
@@ -42,16 +43,14 @@ from node.tasks import ADVANCE, INFER_LANE, advance_key
 from node.waking import Waking
 from node.withdrawal import Withdrawing, save_statement, to_be_done_by_hand
 
-POLL_SECONDS = 0.1
-"""How often a worker looks for images that another process received; about 2 % of a core when idle (measured)."""
-
 log = structlog.get_logger()
 
 
-def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> None:
+def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> bool:
     """Run one worker until the process is told to stop, or the process that started it is gone.
 
-    `ready` is called once the bundle has proved itself and work begins.
+    `ready` is called once the bundle has proved itself and work begins. True: another bundle was activated, or a faster
+    engine has proved itself, and a new process is to take this one's place, without what this one has loaded.
 
     Raises:
         BundleError: the model bundle is missing, changed or does not reproduce its golden results.
@@ -61,27 +60,25 @@ def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> Non
     """
     stop = process.stop_on_signals()
     process.stop_with_parent(stop)
-    while _serve(settings, stop, ready=ready):
-        log.info("worker.other_bundle_activated")
-
-
-def _serve(settings: Settings, stop: threading.Event, *, ready: Callable[[], None]) -> bool:
-    """Work with the bundle that is active now; True when another one was activated and this worker is idle again."""
     serving = activation(settings)
+    engines = wanted_engines(settings, wait=False)
     screener = load_screener(
         active_bundle(settings),
         minimum_age=settings.model.minimum_age,
         prevalence=settings.model.site_prevalence,
-        engines=wanted_engines(settings),
+        engines=engines,
     )
     ledger = process.open_settings_ledger(settings)
     with ledger.begin() as c:
         tell_engine(c, screener.refused)
         namespace, serial = installation_identity(c)
         woken = Waking(settle=settings.clinical.amend_settle).by_code_table(c, settings.clinical)
+    hints = make_hints(settings, ledger)
+    spool = open_spool(settings)
+    prove_spool(spool, ledger)
     pipeline = Pipeline(
         ledger=ledger,
-        spool=Spool(process.spool_directory(settings)),
+        spool=spool,
         screener=screener,
         settings=settings,
         installation=Installation(namespace=namespace, serial=serial),
@@ -93,22 +90,27 @@ def _serve(settings: Settings, stop: threading.Event, *, ready: Callable[[], Non
     worker = CaseWorker(ledger=ledger, pipeline=pipeline)
     dispatcher = Dispatcher(
         ledger,
-        handlers={ADVANCE: bounded(worker.advance, settings.model)},
+        handlers={ADVANCE: with_image(bounded(worker.advance, settings.model), spool, ledger)},
         lanes={INFER_LANE: 1},
-        poll=POLL_SECONDS,
+        lease=settings.fleet.lease,
+        poll=settings.fleet.poll,
         on_dead=worker.bury,
+        hints=hints,
     )
     dispatcher.start()
+    hints.start({INFER_LANE})
     ready()
     facts, engine = screener.facts, str(screener.bundle.runtime.facts())
     log.info(
         "worker.ready", model=facts.bundle_id, simulated_training=facts.simulated_training, engine=engine, woken=woken
     )
-    changed = wait_for_change(stop, settings, serving)
+    proof = EngineProof(engines, screener.bundle.folder, ledger) if screener.unproven else None
+    renew = wait_for_change(stop, settings, serving, also=proof.admitted if proof else lambda: False)
     dispatcher.stop(process.DRAIN_SECONDS)
+    hints.stop()
     ledger.close()
-    log.info("worker.stopped")
-    return changed
+    log.info("worker.stopped", renewed=renew)
+    return renew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,7 @@ class CaseWorker:
             step = self.pipeline.advance(case)
             log.info("case.step", case=case.case_id, state=type(step.case).__name__, why=step.why)
             if not isinstance(step.case, ImageScored | Matched | Screened):
-                return functools.partial(save_step, task=task, step=step)
+                return functools.partial(save_last_step, task=task, step=step)
             with self.ledger.begin() as c:
                 jobs.checkpoint(c, task)
                 save_step(c, task=task, step=step)
@@ -182,6 +184,17 @@ def save_step(c: Connection, *, task: Task, step: Step) -> None:
     if isinstance(case, NotApplicable) and step.objects:
         outbox.freeze_once(c, case.case_id, 1, step.objects)
         begin_deliveries(c, case.case_id, 1, step.destinations)
+
+
+def save_last_step(c: Connection, *, task: Task, step: Step) -> None:
+    """Record the step a case ends its way with; what was told since it was matched, and not looked at, is weighed next.
+
+    A worker that died after the match has left no other trace of it: the case goes on where it stood.
+    """
+    save_step(c, task=task, step=step)
+    case_id = step.case.case_id
+    if isinstance(step.case, Reported) and reviews.pending(c, case_id).stirred_at is not None:
+        jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)
 
 
 def save_unless_withdrawn(c: Connection, *, task: Task, case: Reported | Delivered, weighed: Weighed) -> None:

@@ -32,7 +32,7 @@ from node.store.engine import open_ledger
 PATIENTS: Final = 6
 ROWS: Final = 1240
 SEED: Final = 7
-CLINICAL_WAIT: Final = 10.0
+CLINICAL_WAIT: Final = 5.0
 """Seconds; the sixth patient has no clinical data, so the demo shows the image-only report after this wait."""
 REPORTS_LIMIT: Final = 150.0
 CONFIGURATION: Final = """\

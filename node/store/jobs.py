@@ -24,6 +24,7 @@ from node.store.errors import LostLease
 from node.store.notices import announce
 from node.store.owners import is_gone
 from node.store.schema import task as t
+from node.store.task_statements import ANY_DUE, CHECKPOINT, CLAIM, FINISH, MOVED, RELEASED, ours
 from node.store.upsert import add_new, insert
 
 MAX_ERRORS: Final = 8
@@ -130,7 +131,7 @@ def drop_lane(c: Connection, lane: str) -> int:
 
 def any_due(c: Connection, lane: str) -> bool:
     """Whether a claim would find work; for a reader, so that looking takes no write lock."""
-    return c.execute(sa.select(t.c.id).where(t.c.lane == lane, _claimable(time.time())).limit(1)).first() is not None
+    return c.execute(ANY_DUE, {"b_lane": lane, "b_now": time.time()}).first() is not None
 
 
 def claim(c: Connection, lane: str, limit: int, *, owner: str, lease: float) -> tuple[Task, ...]:
@@ -138,28 +139,15 @@ def claim(c: Connection, lane: str, limit: int, *, owner: str, lease: float) -> 
     if limit <= 0:
         return ()
     now = time.time()
-    due = sa.select(t.c.id).where(t.c.lane == lane, _claimable(now)).order_by(t.c.due_at, t.c.id).limit(limit)
-    # A CTE: PostgreSQL may run a plain IN (SELECT ... LIMIT n FOR UPDATE SKIP LOCKED) twice and exceed n.
-    picked = due.with_for_update(skip_locked=True).cte("picked")
-    came_back = t.c.state == "todo"  # a task found in `doing` crashed: counted below, and no error of its own
-    statement = sa.update(t).where(t.c.id.in_(sa.select(picked.c.id)))
-    taken = statement.values(
-        state="doing",
-        lease_until=now + lease,
-        owner=owner,
-        attempts=t.c.attempts + sa.case((came_back, 1), else_=0),
-        crashes=t.c.crashes + 1,
-        fence=t.c.fence + 1,
-        updated_at=now,
-    ).returning(t)
-    return tuple(sorted((_task(row) for row in c.execute(taken)), key=lambda task: (task.due_at, task.id)))
+    what = {"b_lane": lane, "b_now": now, "b_limit": limit, "b_owner": owner, "b_until": now + lease}
+    return tuple(sorted((_task(row) for row in c.execute(CLAIM, what)), key=lambda task: (task.due_at, task.id)))
 
 
 def renew(c: Connection, tasks: Iterable[Task], *, lease: float) -> None:
     """Move the leases of `tasks` that are still ours to `lease` seconds from now (heartbeat)."""
     until = time.time() + lease
     for task in sorted(tasks, key=lambda task: task.id):  # one order for all hosts: no deadlock between heartbeats
-        c.execute(sa.update(t).where(_ours(task)).values(lease_until=until))
+        c.execute(sa.update(t).where(ours(task.id, task.fence)).values(lease_until=until))
 
 
 def checkpoint(c: Connection, task: Task) -> None:
@@ -169,18 +157,20 @@ def checkpoint(c: Connection, task: Task) -> None:
         LostLease: another worker took it over; let it propagate, so that the transaction is rolled back.
 
     """
-    if c.execute(sa.update(t).where(_ours(task)).values(updated_at=time.time())).rowcount != 1:
+    held = {"b_id": task.id, "b_fence": task.fence, "b_now": time.time()}
+    if c.execute(CHECKPOINT, held).rowcount != 1:
         raise LostLease(task.id)
 
 
 def moved(c: Connection, task: Task) -> bool:
     """Whether `touch` or `poke` came since `task` was claimed: it goes round again. Call it under its fence."""
-    return bool(c.execute(sa.select(t.c.due_at != task.due_at).where(t.c.id == task.id)).scalar_one())
+    return bool(c.execute(MOVED, {"b_id": task.id, "b_due": task.due_at}).scalar_one())
 
 
 def finish(c: Connection, task: Task) -> bool:
     """`task` is done. False: it was taken over; change nothing else in this transaction."""
-    return _complete(c, task, state=_again_if_moved(task, "done"), attempts=0, error=None)
+    held = {"b_id": task.id, "b_fence": task.fence, "b_now": time.time(), "b_due": task.due_at}
+    return c.execute(FINISH, held).rowcount == 1
 
 
 def retry_later(c: Connection, task: Task, *, after: float, reason: str) -> bool:
@@ -255,24 +245,8 @@ def count_by_state(c: Connection) -> dict[tuple[str, str], int]:
 
 
 def _complete(c: Connection, task: Task, **values: Any) -> bool:
-    now = time.time()
-    released = {"lease_until": None, "owner": None, "crashes": 0, "hinted_at": None, "updated_at": now}
-    return c.execute(sa.update(t).where(_ours(task)).values(released | values)).rowcount == 1
-
-
-def _again_if_moved(task: Task, state: str) -> sa.Case[str]:
-    return sa.case((t.c.due_at != task.due_at, "todo"), else_=state)
-
-
-def _ours(task: Task) -> sa.ColumnElement[bool]:
-    """The fence; and `doing`, so that a completion whose commit was answered by silence does not count twice."""
-    return sa.and_(t.c.id == task.id, t.c.fence == task.fence, t.c.state == "doing")
-
-
-def _claimable(now: float) -> sa.ColumnElement[bool]:
-    free = sa.or_(t.c.lease_until.is_(None), t.c.lease_until < now)
-    # Literals, so that both databases can prove the partial index covers the query.
-    return sa.and_(t.c.state.in_([sa.literal_column("'todo'"), sa.literal_column("'doing'")]), t.c.due_at <= now, free)
+    released = RELEASED | {"updated_at": time.time()}
+    return c.execute(sa.update(t).where(ours(task.id, task.fence)).values(released | values)).rowcount == 1
 
 
 def _new_row(kind: str, key: str, lane: str, due_at: float, now: float) -> dict[str, Any]:

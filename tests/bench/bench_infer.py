@@ -24,8 +24,9 @@ import numpy as np
 import psutil
 from bench.facts import machine
 from bench.frame import Benchmark, Report
-from pynetdicom import AE
 from support.dicom_objects import encode, radiograph_dataset
+from support.engines import proven_engines
+from support.raw_dicom import UID_LENGTH, RawSender, fresh_uid
 
 from model.bundle import Bundle, load_bundle
 from model.engines import Engines
@@ -55,6 +56,7 @@ MOST = {
     "listener-mb": 150.0,
     "worker-mb": 600.0,
 }
+_PLACE = "1." + "7" * (UID_LENGTH - 2)
 BARE = """
 import sys, time
 from pathlib import Path
@@ -87,10 +89,11 @@ def main() -> int:
 
 def _run(folder: Path, *, short: bool, rounds: int) -> Report:
     reference = load_bundle(DEMO_BUNDLE)
-    opened = Engines(runtime="openvino", cache=folder / "data" / "engines").open(DEMO_BUNDLE)
+    cache = proven_engines() if short else folder / "data" / "engines"
+    opened = Engines(runtime="openvino", cache=cache).open(DEMO_BUNDLE)
     if opened.refused:
         sys.exit(f"OpenVINO did not prove itself: {opened.refused}")
-    engines = _engines(reference, folder / "data" / "engines")
+    engines = _engines(reference, cache)
     film = render(Subject(), Acquisition(), 5, (500, 410))
     shown, small = prepare(film, reference.side), gate_input(film)
     times: dict[str, list[float]] = defaultdict(list)
@@ -103,16 +106,23 @@ def _run(folder: Path, *, short: bool, rounds: int) -> Report:
     headline |= {f"{name}-difference": _difference(reference, engines[name]) for name in (FLOAT32, BFLOAT16)}
     if not short:
         headline |= _starts(folder, max(rounds // 3, 3)) | _archive(folder)
-    bars_least, bars_most = (LEAST, MOST) if not short else ({}, {"float32-difference": 1e-4})
+    units = has_bfloat16_units()
     return {
-        "machine": machine(folder) | {"bfloat16_units": has_bfloat16_units(), "openvino": engine_name()},
+        "machine": machine(folder) | {"bfloat16_units": units, "openvino": engine_name()},
         "rounds": rounds,
         "short": short,
         "cpu_ms": dict(times),
-        "headline": {name: float(f"{value:.3g}") for name, value in headline.items()},
-        "missed": [name for name, bar in bars_least.items() if headline[name] < bar]
-        + [name for name, bar in bars_most.items() if headline[name] > bar],
+        "headline": {name: float(f"{value:.3g}") for name, value in headline.items()} | {"bfloat16-units": units},
+        "missed": _missed(headline, short=short, units=units),
     }
+
+
+def _missed(headline: dict[str, float], *, short: bool, units: bool) -> list[str]:
+    """The bars that do not hold. Without units bfloat16 is emulated: its bar is not shown, and that is a missed one."""
+    least, most = (LEAST, MOST) if not short else ({}, {"float32-difference": 1e-4})
+    missed = [f"{name}>={bar}" for name, bar in least.items() if headline[name] < bar]
+    missed += [f"{name}<={bar}" for name, bar in most.items() if headline[name] > bar]
+    return [f"{name}(no-units-on-this-CPU)" if not units and "bfloat16" in name else name for name in missed]
 
 
 def _engines(reference: Bundle, cache: Path) -> dict[str, Engine]:
@@ -136,24 +146,25 @@ def _difference(reference: Bundle, engine: Engine) -> float:
 
 
 def _starts(folder: Path, times: int) -> dict[str, float]:
-    """Seconds from start to the first accepted association and to a ready worker, and what each process holds."""
+    """Seconds from start to the first C-STORE answered Success and to a ready worker, and what each process holds."""
     port = _free_port()
     config = folder / "site.toml"
     config.write_text(
         f'[storage]\ndata_dir = "{folder / "data"}"\n[reception]\nport = {port}\n[model]\nworkers = 1\n', "utf-8"
     )
     found: dict[str, list[float]] = defaultdict(list)
+    template = _dataset(encode(radiograph_dataset(np.zeros((64, 64), np.uint16), SOPInstanceUID=_PLACE)))
     for _ in range(times):
-        _start(config, port, found)
+        _start(config, port, template, found)
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def _start(config: Path, port: int, found: dict[str, list[float]]) -> None:
+def _start(config: Path, port: int, image: bytes, found: dict[str, list[float]]) -> None:
     command = [str(Path(sys.executable).with_name("osteon")), "serve", "--config", str(config)]
     began = time.monotonic()
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        found["listener-ready-s"].append(_first_association(port) - began)
+        found["listener-ready-s"].append(_first_store(port, image) - began)
         while "worker.ready" not in (line := process.stderr.readline()):
             if not line:
                 sys.exit("the node ended before its worker was ready")
@@ -167,21 +178,24 @@ def _start(config: Path, port: int, found: dict[str, list[float]]) -> None:
         process.stderr.close()
 
 
-def _first_association(port: int) -> float:
-    """When the first association was accepted; asked every few milliseconds."""
-    client = AE()
-    client.acse_timeout = client.dimse_timeout = 5
-    client.add_requested_context("1.2.840.10008.1.1")
+def _first_store(port: int, image: bytes) -> float:
+    """When the first C-STORE was answered with Success; the port is tried every few milliseconds."""
+    instance = fresh_uid()
+    dataset = image.replace(_PLACE.encode(), instance.encode())
     while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                time.sleep(0.005)
-                continue
-        association = client.associate("127.0.0.1", port, ae_title="OSTEON")
-        if association.is_established:
-            accepted = time.monotonic()
-            association.release()
-            return accepted
+        try:
+            with RawSender(port) as sender:
+                if sender.store(dataset, instance) == 0:
+                    stored = time.monotonic()
+                    sender.release()
+                    return stored
+        except OSError:
+            time.sleep(0.005)
+
+
+def _dataset(part10: bytes) -> bytes:
+    """Without preamble and file meta information, as it goes over the wire."""
+    return part10[144 + int.from_bytes(part10[140:144], "little") :]
 
 
 def _archive(folder: Path, files: int = 1000) -> dict[str, float]:

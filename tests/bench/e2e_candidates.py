@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.e2e_inference import SINK
 from bench.frame import ROOT
+from support.engines import give_engines
 
 from config.code_file import code_table
 from node.demo.node_process import NodeProcess, free_port
@@ -109,6 +110,7 @@ def candidates(folder: Path, to: Sink, *, short: bool) -> Iterator[tuple[list[Ca
 @contextmanager
 def _node(folder: Path, to: Sink) -> Iterator[Candidate]:
     port, mllp = free_port(), free_port()
+    give_engines(folder)
     configuration = NODE_TOML.format(
         folder=json.dumps(str(folder)), port=port, mllp=mllp, sink=to.port, sink_ae=SINK, codes=code_table().version
     )

@@ -12,13 +12,14 @@ import uuid
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from support.engines import proven_screener
+
 from config.settings import Delivery, Destination
 from dicom_io.header import read_header
 from dicom_io.radiograph import read_radiograph
 from dicom_io.results import Installation, ReportContext, build_results
 from dicom_io.storage_scu import OutgoingObject, send
 from model.domain import ClinicalRecord, MatchClass, NotAssessed, Scored
-from model.screener import load_screener
 
 SINK = "SINK"
 
@@ -27,7 +28,7 @@ class Inference:
     """A warm model that brings the report of a file to the sink."""
 
     def __init__(self, sink_port: int) -> None:
-        self._screener = load_screener(None)
+        self._screener = proven_screener()
         self._sink = Destination(name="sink", ae_title=SINK, host="127.0.0.1", port=sink_port)
 
     def report(self, path: Path) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from pydicom import dcmread
 from support.dicom_objects import encode
+from support.engines import proven_screener
 from support.raw_dicom import DX, UID_LENGTH, RawSender, fresh_uid, store_stream
 
 from dicom_io.radiograph import read_radiograph
 from model.domain import Identifier, ImageScore, PatientIdentity
 from model.phantom.cohort import VirtualPatient
-from model.screener import load_screener
 from node.demo.messages import Visit, adt_a04, oru_r01
 from node.demo.phantoms import ISSUER, demo_patients, film
 
@@ -45,7 +45,7 @@ class Films:
         """Render films until `count` pass the model's gate: a film that gets no report measures nothing."""
         self._now = dt.datetime.now(dt.UTC).replace(microsecond=0)
         self._templates: list[tuple[bytes, VirtualPatient, PatientIdentity]] = []
-        screener = load_screener(None)
+        screener = proven_screener()
         for number, patient in enumerate(demo_patients(_CANDIDATES * count, SEED), start=1):
             made = film(patient, number=number, taken_at=self._now, rows=rows, seed=SEED)
             path = scratch / "film.dcm"

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from support.engines import give_engines
+
 from config.code_file import code_table
 from node.case import Case
 from node.demo.node_process import NodeProcess, free_port
@@ -73,6 +75,7 @@ class Hospital:
             more=more,
             codes=code_table().version,
         )
+        give_engines(folder / "node")
         self.node = NodeProcess(folder, configuration, ports=(self.dicom_port, self.mllp_port))
 
     def __enter__(self):

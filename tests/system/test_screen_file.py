@@ -6,12 +6,19 @@ import datetime as dt
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from support.dcmtk import errors_of
+from support.engines import give_engines
 from support.shared_data import DICOM, needs_dicom
+from typer.testing import CliRunner
 
 from config.code_file import code_table
+from node.cli import app
 from node.demo import messages
 from node.demo.phantoms import demo_patients, film
 
@@ -19,17 +26,30 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 OSTEON = (sys.executable, "-P", "-c", "from node.cli import main; main()")
 
 
-def screen(*arguments: str) -> tuple[int, dict, str]:
-    command = [*OSTEON, "screen", *map(str, arguments), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    outcome = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
-    return done.returncode, outcome, done.stderr
+def screen(*arguments: str, codes: str = "") -> tuple[int, dict, str]:
+    """With the engine that a node on this host has proved; in this process, since imports cost more than the work."""
+    with site(codes) as config:
+        done = CliRunner().invoke(app, ["screen", *map(str, arguments), "--json", "--config", str(config)])
+    outcome = json.loads(done.stdout.splitlines()[-1]) if done.exit_code == 0 else {}
+    return done.exit_code, outcome, done.output
+
+
+@contextmanager
+def site(codes: str = "") -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        give_engines(Path(folder) / "data")
+        config = Path(folder) / "site.toml"
+        config.write_text(f'[storage]\ndata_dir = "{folder}/data"\n{codes}', encoding="utf-8")
+        yield config
 
 
 @needs_dicom
 def test_a_real_chest_film_gets_a_report_that_dciodvfy_accepts(tmp_path):
-    status, outcome, _ = screen(DICOM / "chest_pa_f_mono1_15bit_j2k_lossy__RG1.dcm", "--out", tmp_path)
-    assert status == 0
+    film = DICOM / "chest_pa_f_mono1_15bit_j2k_lossy__RG1.dcm"
+    with site() as config:
+        command = [*OSTEON, "screen", str(film), "--out", str(tmp_path), "--json", "--config", str(config)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    outcome = json.loads(done.stdout.splitlines()[-1])
     assert outcome["state"] == "reported"
     assert outcome["mode"] == "IMAGE_ONLY"
     assert outcome["p_clinical"] is None
@@ -68,14 +88,12 @@ def test_the_clinical_file_is_joined_by_the_nodes_own_rule(tmp_path):
     table.write_text(messages.observations_csv([visit]), encoding="utf-8")
     _, unconfirmed, _ = screen(image, "--clinical", table, "--out", tmp_path)
     assert (unconfirmed["match"], unconfirmed["mode"]) == ("CODES_UNCONFIRMED", "IMAGE_ONLY")
-    site = tmp_path / "site.toml"
-    version = code_table().version
-    site.write_text(f'[clinical.codes]\nconfirmed_by = "demo"\nconfirmed_version = "{version}"\n', encoding="utf-8")
-    _, joined, _ = screen(image, "--clinical", table, "--out", tmp_path, "--config", site)
+    codes = f'[clinical.codes]\nconfirmed_by = "demo"\nconfirmed_version = "{code_table().version}"\n'
+    _, joined, _ = screen(image, "--clinical", table, "--out", tmp_path, codes=codes)
     assert joined["match"] == "MATCH_ISSUER"
     assert joined["mode"] == "IMAGE_AND_CLINICAL"
     table.write_text(messages.observations_csv([visit]).replace("PHANTOM-00001", "SOMEBODY-ELSE"), encoding="utf-8")
-    _, other, _ = screen(image, "--clinical", table, "--out", tmp_path, "--config", site)
+    _, other, _ = screen(image, "--clinical", table, "--out", tmp_path, codes=codes)
     assert other["match"] == "UNKNOWN_PATIENT"
     assert other["mode"] == "IMAGE_ONLY"
 

@@ -8,17 +8,19 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from dicom_io.content_digest import digest_of, is_intact
 from node.case import NotApplicable, Reported
 from node.store import case_patients, cases, commitments, duplicates, jobs, outbox, report_versions
 from node.store.engine import Connection, Ledger, open_ledger
 from node.store.metadata import metadata
-from node.store.migrate import _config
+from node.store.migrate import INBOX, LEDGER, Chain, _config
 
 CONTENT = b"film"
 OLD_DIGEST = "d0607f7ad2628b2af9158dfba06ce87166e66b15bf68f8f358f9aa27ccb7c321"
@@ -127,6 +129,13 @@ def insert(c: Connection, table: str, row: dict[str, object]) -> None:
 
 def _naive(table: sa.Table, name: str, value: object) -> bool:
     return isinstance(value, dt.datetime) and not getattr(table.c[name].type, "timezone", True)
+
+
+@pytest.mark.parametrize("chain", [LEDGER, INBOX], ids=["ledger", "inbox"])
+def test_the_files_names_are_the_revisions_in_their_order(chain: Chain):
+    """What tells at each start, without Alembic, whether there is anything to migrate."""
+    found = ScriptDirectory.from_config(_config(chain)).walk_revisions()
+    assert chain.revisions() == tuple(reversed([script.revision for script in found]))
 
 
 def test_a_ledger_of_the_first_release_is_upgraded_with_its_rows(ledger_url: str):

@@ -31,11 +31,17 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def opened(place):
-    return Engines(runtime="openvino", cache=place[1]).open(place[0])
+    """Proven as a worker has it done: torch serves until then."""
+    bundle, cache = place
+    engines = Engines(runtime="openvino", cache=cache, wait=False)
+    before = engines.open(bundle)
+    assert (before.bundle.runtime.facts().engine, before.refused, before.unproven) == ("torch", "", True)
+    assert engines.admit(bundle) == ""
+    return engines.open(bundle)
 
 
 def test_runtime_parity_openvino_equals_torch_to_1e_4(place, opened):
-    assert opened.refused == ""
+    assert (opened.refused, opened.unproven) == ("", False)
     assert opened.bundle.runtime.facts().engine == "openvino"
     reference = load_bundle(place[0])
     for picture in reference.golden:
@@ -68,6 +74,7 @@ def test_a_worker_with_openvino_loads_no_torch_no_telemetry_and_opens_no_socket(
     code = """
 import sys
 calls = []
+sys.modules["requests"] = None  # comes with a server of the tests; pydicom takes it where it is, and it binds a socket
 sys.addaudithook(lambda name, _: calls.append(name) if name.startswith("socket.") else None)
 from pathlib import Path
 import node.worker
@@ -107,6 +114,27 @@ def test_a_refusal_holds_for_a_while_so_that_restarts_do_not_wait_again(tmp_path
     wanted.open(place[0])
     wanted.open(place[0])
     assert calls == ["convert"]
+
+
+def test_nobody_waits_for_a_proof_and_a_refusal_of_it_is_told(tmp_path, place):
+    def probe(stage, bundle, folder):
+        raise ProbeFailed(stage)
+
+    wanted = Engines(runtime="openvino", cache=tmp_path / "cache", probe=probe, wait=False)
+    found = wanted.open(place[0])
+    assert (found.bundle.runtime.facts().engine, found.refused, found.unproven) == ("torch", "", True)
+    assert not (tmp_path / "cache").exists()
+    assert "convert" in wanted.admit(place[0])
+    found = wanted.open(place[0])
+    assert (found.bundle.runtime.facts().engine, found.unproven) == ("torch", False)
+    assert "convert" in found.refused
+
+
+def test_a_cache_that_cannot_be_written_is_why_torch_serves(tmp_path, place):
+    (tmp_path / "cache").write_text("a file")
+    wanted = Engines(runtime="openvino", cache=tmp_path / "cache", wait=False)
+    assert wanted.open(place[0]).unproven
+    assert "cannot be kept" in wanted.admit(place[0])
 
 
 def test_a_child_that_crashes_is_told_by_its_status(tmp_path):
