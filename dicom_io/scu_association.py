@@ -20,6 +20,7 @@ from pynetdicom.events import Event
 from config.settings import Delivery, Destination
 from dicom_io.errors import PeerFault, PeerRefused, PeerUnavailable
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.orderly_release import orderly
 
 UNCOMPRESSED: Final = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 """Transfer syntaxes every proposal contains."""
@@ -58,7 +59,7 @@ def associated(
     try:
         if not association.is_established:
             raise _not_established(association, to)
-        yield association
+        yield orderly(association)
     finally:
         _close(association)
 

@@ -64,7 +64,7 @@ CONTRACT: Final[tuple[tuple[type, str, str], ...]] = (
 ATTRIBUTES: Final = (
     (DULServiceProvider, "_run_loop_delay _kill_thread event_queue to_provider_queue to_user_queue state_machine"),
     (AssociationSocket, "_is_connected socket"),
-    (Association, "_reactor_checkpoint dimse dul"),
+    (Association, "_reactor_checkpoint _is_paused dimse dul"),
     (DIMSEServiceProvider, "message msg_queue"),
     (DIMSEMessage, "_data_set_file _data_set_path context_id data_set encoded_command_set command_set"),
     (P_DATA, "_presentation_data_value_list"),

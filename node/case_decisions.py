@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+from collections.abc import Iterator
 
 from config.settings import Settings
 from node import process
@@ -27,8 +29,7 @@ def retry_case(settings: Settings, case_id: int) -> str:
         NoSuchCase: it is unknown, or there is nothing to retry.
 
     """
-    ledger = process.open_settings_ledger(settings)
-    with ledger.begin() as c:
+    with _deciding(settings) as c:
         case = cases.load(c, case_id)
         if isinstance(case, Failed) and case.code is not FailureCode.NOT_DELIVERED:
             cases.reopen(c, case_id, kind=ADVANCE, lane=INFER_LANE)
@@ -41,7 +42,6 @@ def retry_case(settings: Settings, case_id: int) -> str:
         else:
             msg = f"case {case_id} is {case_json.words_of(case)}; there is nothing to retry"
             raise NoSuchCase(msg)
-    ledger.close()
     return done
 
 
@@ -52,15 +52,13 @@ def keep_case(settings: Settings, case_id: int, *, reason: str) -> str:
         NoSuchCase: it is unknown, or nobody need look at it.
 
     """
-    ledger = process.open_settings_ledger(settings)
-    with ledger.begin() as c:
+    with _deciding(settings) as c:
         case = _reported(c, case_id)
         if not reviews.pending(c, case.case_id).review:
             msg = f"case {case_id} is not flagged for review"
             raise NoSuchCase(msg)
         _lift(c, case_id)
         cases.note(c, case_id, f"reviewed, kept by a person: {reason}")
-    ledger.close()
     return f"case {case_id} keeps its report"
 
 
@@ -71,14 +69,12 @@ def amend_case(settings: Settings, case_id: int, *, reason: str) -> str:
         NoSuchCase: it is unknown, or has no report.
 
     """
-    ledger = process.open_settings_ledger(settings)
-    with ledger.begin() as c:
+    with _deciding(settings) as c:
         _reported(c, case_id)
         jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)  # the task first: see `node.waking`
         _lift(c, case_id)
         cases.note(c, case_id, f"reviewed, to be amended by a person: {reason}")
         reviews.ask_amendment(c, case_id, reason)
-    ledger.close()
     return f"case {case_id} will be amended with what is known now"
 
 
@@ -103,8 +99,7 @@ def withdraw_case(
     from dicom_io.withdrawal import stated_reason  # noqa: PLC0415 - loads highdicom, which no other decision needs
 
     said, now = stated_reason(reason), dt.datetime.now(dt.UTC)
-    ledger = process.open_settings_ledger(settings)
-    with ledger.begin() as c:
+    with _deciding(settings) as c:
         case = cases.load(c, case_id)
         if isinstance(case, Withdrawn):
             return f"case {case_id} is withdrawn already; `osteon case {case_id}` says who was told"
@@ -124,11 +119,18 @@ def withdraw_case(
         withdraw(c, withdrawn)
         _lift(c, case_id)
         take_back(c, case_id, case.version, wrong_patient=wrong_patient)
-    ledger.close()
-    audit = AuditTrail(settings.storage.data_dir / "audit")
-    audit.record("report.withdrawn", case=case_id, version=case.version, kind=rejection, by=by, reason=said)
-    audit.flush()
+        # Before the commit: whoever dies in between leaves a line too many and never a withdrawal without one.
+        audit = AuditTrail(settings.storage.data_dir / "audit")
+        audit.record("report.withdrawn", case=case_id, version=case.version, kind=rejection, by=by, reason=said)
+        audit.flush()
     return f"case {case_id} is withdrawn; every destination that has the report is told: `osteon case {case_id}`"
+
+
+@contextlib.contextmanager
+def _deciding(settings: Settings) -> Iterator[Connection]:
+    """One transaction of the node's ledger, which is closed again whatever comes of it."""
+    with contextlib.closing(process.open_settings_ledger(settings)) as ledger, ledger.begin() as c:
+        yield c
 
 
 def _reported(c: Connection, case_id: int) -> Reported | Delivered:

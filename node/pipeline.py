@@ -54,6 +54,7 @@ from node.joining import Joined, Joiner
 from node.not_analysed import statement
 from node.report_context import report_context, summary
 from node.store import image_scores, outbox
+from node.store.clock_jump import SLACK_SECONDS
 from node.store.engine import Ledger
 
 
@@ -90,6 +91,10 @@ class Step:
     """HL7 receivers that are told of the report."""
     destinations: tuple[str, ...] = ()
     """Where the objects of a case go that is not Reported."""
+
+
+_ALL_THAT_IS_KNOWN = dt.datetime.max.replace(tzinfo=dt.UTC)
+"""Not this host's time: its clock may have been set back, or be behind that of the host which recorded the data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +157,9 @@ class Pipeline:
         joined = self.join(case.source)
         record, missing = joined.record, joined.missing
         remaining = (case.wait_until - self.now()).total_seconds()
-        if missing and record.match is not MatchClass.NO_ID and remaining > 0:
+        # More than it may wait at all: the clock was set back, or the site waits less now.
+        may_wait = 0 < remaining <= self._wait() + SLACK_SECONDS
+        if missing and record.match is not MatchClass.NO_ID and may_wait:
             raise Retry(remaining, f"waiting for clinical data ({record.match}: {', '.join(missing)} missing)")
         why = f"{record.match}; joined {_listed(o.variable for o in record.observations)}; missing {_listed(missing)}"
         matched = Matched(case_id=case.case_id, source=case.source, record=record, persons=joined.persons)
@@ -205,7 +212,7 @@ class Pipeline:
         joiner = Joiner(settings=self.settings, required=self.screener.required, narrowed_days=self.narrowed_days)
         header = self._films.header(source)
         with self.ledger.read() as c:
-            return joiner.join(c, source, header, known_at=self.now())
+            return joiner.join(c, source, header, known_at=_ALL_THAT_IS_KNOWN)
 
     def score(self, source: Source, record: ClinicalRecord) -> tuple[ScreeningResult, image_scores.Entry | None]:
         """The result of image and record; and the image's score when it was not in the ledger (another model since)."""

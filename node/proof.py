@@ -30,6 +30,7 @@ from node.proof_kind import next_kind
 from node.read_back import absent
 from node.store import alerts, commitments_asked, destinations, jobs, outbox, sent
 from node.store.alerts import AlertKind
+from node.store.clock_jump import SLACK_SECONDS
 from node.store.commitments_asked import Asked
 from node.store.delivery_list import UNPROVED
 from node.store.engine import Connection, Ledger
@@ -125,7 +126,7 @@ class Prover:
     def _by_commitment(self, task: Task, claim: Claim) -> Callable[[Connection], None]:
         if claim.asked:
             remaining = self.settings.commitment_wait - (self.now() - claim.asked[-1].asked_at).total_seconds()
-            if remaining > 0:
+            if 0 < remaining <= self.settings.commitment_wait + SLACK_SECONDS:  # else the clock was set back since
                 raise Retry(remaining, f"{claim.to.name}: awaits the report on storage commitment")
         if len(claim.asked) >= ASKS:
             return self._by_other_means(task, claim, f"{claim.to.name}: no report on {ASKS} commitment requests")

@@ -2,17 +2,14 @@
 
     python -m chaos.amend_kills [--every N]
 
-A report is made, and for every other point also delivered; then clinical data come. A process that amends and delivers
+A report is made, delivered or not; then clinical data come. A process that amends and delivers
 dies at its n-th point; a sound one goes on. Then there must be two versions and no more, the second the newest one at
 the archive, naming the first exactly if that may have left, one content per UID, and nothing the ledger does not know.
 """
 
 from __future__ import annotations
 
-import argparse
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from io import BytesIO
@@ -20,69 +17,23 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from chaos import die_at
+from chaos.each_point import Archive, campaign
 from chaos.processes import Killable
 from pydicom import dcmread
 from support.reporting import PACS, Desk, adt, weight
 
-from config.settings import Reception
 from dicom_io.received import StoredInstance
-from dicom_io.spool import Spool
-from dicom_io.storage_scp import StorageScp
 from node.case import Delivered
 from node.delivery import Deliverer
-from node.demo.node_process import free_port
 from node.errors import Retry
 from node.store import jobs, outbox, report_versions
 from node.store.engine import open_ledger
 from node.store.schema import task as task_table
 
-MOST_POINTS = 400
 ROUNDS = 40
 
 
-def main() -> int:
-    """Every point; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m chaos.amend_kills")
-    parser.add_argument("--every", type=int, default=1, help="only each N-th point")
-    every = parser.parse_args().every
-    started = time.monotonic()
-    points: list[str] = []
-    missed: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="osteon-amend-", ignore_cleanup_errors=True) as scratch:
-        archive = Archive(Path(scratch) / "pacs")
-        made = [prepared(Path(scratch) / f"prepared{sent}", archive, sent=bool(sent)) for sent in (0, 1)]
-        for number in range(0, MOST_POINTS, every):
-            folder = Path(scratch) / str(number)
-            shutil.copytree(made[(number + 1) % 2], folder)
-            name, wrong = die_once(folder, number, archive)
-            missed += [f"point {number} ({name}): {one}" for one in wrong]
-            shutil.rmtree(folder)
-            if name == "":
-                break
-            points.append(name)
-        archive.stop()
-    if {"before commit", "after send"} - set(points):
-        missed.append("the points have changed, look at die_at.py")
-    verdict = "" if not missed else " missed: " + "; ".join(missed)
-    print(f"RESULT amend-kills points={len(points)} seconds={time.monotonic() - started:.0f}{verdict}")
-    return 1 if missed else 0
-
-
-class Archive:
-    """A real Storage SCP that remembers what it was sent, in order."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.received: list[StoredInstance] = []
-        self._scp = StorageScp(Reception(ae_title="PACS", port=self.port), Spool(folder), self.received.append)
-        self._scp.start()
-
-    def stop(self) -> None:
-        """Close it."""
-        self._scp.stop()
-
-
-def prepared(folder: Path, archive: Archive, *, sent: bool) -> Path:
+def prepared(folder: Path, archive: Archive, sent: bool) -> None:  # noqa: FBT001 - what `each_point` asks for
     """A ledger with a first report, delivered or not, and clinical data that amend it."""
     desk = desk_at(folder, archive.port)
     desk.receive()
@@ -91,7 +42,6 @@ def prepared(folder: Path, archive: Archive, *, sent: bool) -> Path:
         deliver_all(desk)
     desk.tell(adt(), weight())
     desk.ledger.close()
-    return folder
 
 
 def desk_at(folder: Path, port: int) -> Desk:
@@ -187,4 +137,4 @@ def audit(desk: Desk, received: Sequence[StoredInstance]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(campaign("amend-kills", prepared, die_once))

@@ -1,55 +1,68 @@
 """What the campaigns run in processes of their own, and kill. Each ends by itself when the campaign is gone.
 
-The listener is the product's own. The worker is the product's `CaseWorker` with a screener that answers at once: what
-is tested is durability. The archive is stock pynetdicom, so that it shares no reception code with the node; it keeps
-every object it is sent under its UID and digest, whole or not at all.
+The listener is the product's own. The worker is the product's `CaseWorker` with a screener that answers at once, and by
+the evidence: what is tested is durability.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
-import hashlib
+import faulthandler
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
+import sys
 import threading
-import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-from pydicom.uid import RLELossless
-from pynetdicom import AE, evt
-from pynetdicom.presentation import DEFAULT_TRANSFER_SYNTAXES, StoragePresentationContexts
-from support.node_parts import FixedScreener
+from chaos import clock
+from chaos.moody_archive import MoodyArchive
+from support.reporting import EvidenceScreener
 
 from config.settings import Settings
 from dicom_io.results import Installation
-from dicom_io.spool import Spool
 from node import listener as product_listener
 from node import process
+from node.dispatch.hints import make_hints
 from node.dispatch.local import Dispatcher
 from node.pipeline import Pipeline
+from node.shared_spool import open_spool, prove_spool, with_image
+from node.store.errors import LedgerUnavailable
 from node.store.installation import installation_identity
 from node.tasks import ADVANCE, INFER_LANE
-from node.worker import POLL_SECONDS, CaseWorker
+from node.worker import CaseWorker
 
 
 def listener(settings: Settings, log: Path) -> None:
     """The listener, until SIGTERM."""
     _set_up(log)
-    product_listener.listen(settings)
+    with _as_a_command():
+        product_listener.listen(settings)
 
 
 def worker(settings: Settings, log: Path) -> None:
-    """One worker, composed as `node.worker.work` does, with another screener."""
+    """One worker, until SIGTERM."""
     _set_up(log)
+    with _as_a_command():
+        _work(settings)
+
+
+def _work(settings: Settings) -> None:
+    """Composed as `node.worker.work` does, with another screener."""
     stop = process.stop_on_signals()
     ledger = process.open_settings_ledger(settings)
     with ledger.begin() as c:
         namespace, serial = installation_identity(c)
+    hints = make_hints(settings, ledger)
+    spool = open_spool(settings)
+    prove_spool(spool, ledger)
     pipeline = Pipeline(
         ledger=ledger,
-        spool=Spool(process.spool_directory(settings)),
-        screener=FixedScreener(),
+        spool=spool,
+        screener=EvidenceScreener(),
         settings=settings,
         installation=Installation(namespace=namespace, serial=serial),
         node_version="chaos",
@@ -57,33 +70,36 @@ def worker(settings: Settings, log: Path) -> None:
     )
     cases = CaseWorker(ledger=ledger, pipeline=pipeline)
     dispatcher = Dispatcher(
-        ledger, handlers={ADVANCE: cases.advance}, lanes={INFER_LANE: 1}, poll=POLL_SECONDS, on_dead=cases.bury
+        ledger,
+        handlers={ADVANCE: with_image(cases.advance, spool, ledger)},
+        lanes={INFER_LANE: 1},
+        poll=settings.fleet.poll,
+        on_dead=cases.bury,
+        hints=hints,
     )
     dispatcher.start()
+    hints.start({INFER_LANE})
     stop.wait()
     dispatcher.stop(process.DRAIN_SECONDS)
+    hints.stop()
     ledger.close()
 
 
-def archive(folder: Path, port: int, log: Path) -> None:
-    """A store-everything SCP; one file `<UID>_<SHA-256 of the dataset bytes>_<n>.dcm` for each object it took."""
+def archive(folder: Path, port: int, seed: int, node_port: int, log: Path) -> None:
+    """The archive, until SIGTERM."""
     _set_up(log)
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def keep(event: evt.Event) -> int:
-        dataset = event.request.DataSet.getvalue()
-        digest = hashlib.sha256(dataset).hexdigest()
-        part = folder / f"{uuid.uuid4().hex}.tmp"
-        part.write_bytes(event.encoded_dataset())
-        part.replace(folder / f"{event.request.AffectedSOPInstanceUID}_{digest}_{uuid.uuid4().hex[:8]}.dcm")
-        return 0x0000
-
-    ae = AE("ARCHIVE")
-    for context in StoragePresentationContexts:  # RLE too: an archive that does not take it gets the pages decompressed
-        ae.add_supported_context(context.abstract_syntax, [*DEFAULT_TRANSFER_SYNTAXES, RLELossless])
-    ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
+    server = MoodyArchive(folder, seed, node_port).serve(port)
     process.stop_on_signals().wait()
-    ae.shutdown()
+    server.shutdown()
+
+
+@contextlib.contextmanager
+def _as_a_command() -> Iterator[None]:
+    """A process whose database goes away while it starts ends with one line, and whoever keeps it starts it again."""
+    try:
+        yield
+    except LedgerUnavailable as error:
+        sys.exit(str(error))
 
 
 def _set_up(log: Path) -> None:
@@ -91,6 +107,8 @@ def _set_up(log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    faulthandler.register(signal.SIGUSR1)  # where every thread is, into the log: see `Hospital.say_where`
+    clock.follow(log.parent)
     process.configure_logging()
     threading.Thread(target=_end_with_campaign, daemon=True).start()
 

@@ -30,6 +30,11 @@ class Killable:
         """Its number; None while it does not run."""
         return self._process.pid if self._process is not None else None
 
+    @property
+    def ended(self) -> bool:
+        """Whether it came to an end by itself."""
+        return self._process is not None and self._process.exitcode is not None
+
     def start(self) -> None:
         """Start it and return at once."""
         self._process = _CONTEXT.Process(target=self._body, args=self._arguments, daemon=True)

@@ -9,17 +9,14 @@ first, then page and SR of one superseding version, or nothing at all where noth
 
 from __future__ import annotations
 
-import argparse
-import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
 from chaos import die_at
-from chaos.amend_kills import Archive, deliver_all, desk_at
+from chaos.amend_kills import deliver_all, desk_at
+from chaos.each_point import Archive, campaign
 from chaos.processes import Killable
 from support.node_parts import settings as parsed
 from support.reporting import Desk
@@ -31,38 +28,8 @@ from node.case_decisions import withdraw_case
 from node.store import outbox, report_versions, sent
 from node.store.schema import task as task_table
 
-MOST_POINTS = 400
 
-
-def main() -> int:
-    """Every point; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m chaos.withdraw_kills")
-    parser.add_argument("--every", type=int, default=1, help="only each N-th point")
-    every = parser.parse_args().every
-    started, points, missed = time.monotonic(), [], []
-    with tempfile.TemporaryDirectory(prefix="osteon-withdraw-", ignore_cleanup_errors=True) as scratch:
-        archive = Archive(Path(scratch) / "pacs")
-        made = [
-            prepared(Path(scratch) / f"prepared{delivered}", archive, delivered=bool(delivered)) for delivered in (1, 0)
-        ]
-        for number in range(0, MOST_POINTS, every):
-            folder = Path(scratch) / str(number)
-            shutil.copytree(made[(number // every) % 2], folder)
-            name, wrong = die_once(folder, number, archive)
-            missed += [f"point {number} ({name}): {one}" for one in wrong]
-            shutil.rmtree(folder)
-            if name == "" and (number // every) % 2 == 0:  # the longer of the two ways has no more points
-                break
-            points.append(name)
-        archive.stop()
-    if {"before commit", "after send"} - set(points):
-        missed.append("the points have changed, look at die_at.py")
-    verdict = "" if not missed else " missed: " + "; ".join(missed)
-    print(f"RESULT withdraw-kills points={len(points)} seconds={time.monotonic() - started:.0f}{verdict}")
-    return 1 if missed else 0
-
-
-def prepared(folder: Path, archive: Archive, *, delivered: bool) -> Path:
+def prepared(folder: Path, archive: Archive, delivered: bool) -> None:  # noqa: FBT001 - what `each_point` asks for
     """A ledger with a report, delivered or not."""
     desk = desk_at(folder, archive.port)
     desk.receive()
@@ -70,7 +37,6 @@ def prepared(folder: Path, archive: Archive, *, delivered: bool) -> Path:
     if delivered:
         deliver_all(desk)
     desk.ledger.close()
-    return folder
 
 
 def withdraw_all(folder: Path, desk: Desk) -> None:
@@ -114,6 +80,8 @@ def audit(desk: Desk, received: Sequence[StoredInstance]) -> list[str]:
     case = desk.case(1)
     if not isinstance(case, Withdrawn) or not case.stated:
         return [f"the case ended as {case}"]
+    if not any('"report.withdrawn"' in file.read_text() for file in (desk.folder / "audit").glob("*.jsonl")):
+        return ["the audit trail does not know who withdrew it"]
     with desk.ledger.read() as c:
         numbers = [v.version for v in report_versions.all_of(c, 1)]
         there = [one for one in sent.of_case(c, 1) if one.version == 2]
@@ -137,4 +105,4 @@ def audit(desk: Desk, received: Sequence[StoredInstance]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(campaign("withdraw-kills", prepared, die_once))
