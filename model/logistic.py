@@ -59,6 +59,11 @@ def fit_multinomial(
 ) -> tuple[Floats, Floats]:
     """Weights (count, k) and intercepts (count,) of the softmax regression over `count` classes, same objective."""
     n, k = columns.shape
+    if 2 * n < k:
+        # The penalty keeps the weights in the span of the rows: the same optimum in n instead of k dimensions.
+        span, _ = np.linalg.qr(columns.T)
+        weights, bias = fit_multinomial(columns @ span, classes, count, penalty_c=penalty_c)
+        return weights @ span.T, bias
     wanted = np.zeros((n, count))
     wanted[np.arange(n), classes] = 1.0
 

@@ -104,9 +104,11 @@ def write_card(bundle: str, evaluation: Path | None, ablation: Path | None, out:
     except CardError as error:
         raise SettingsError(str(error)) from error
     out.write_text(text, encoding="utf-8")
-    items = sum(len(guideline.items) for guideline in GUIDELINES)
-    done = sum(item.done for guideline in GUIDELINES for item in guideline.items)
-    return f"{out}: {manifest.bundle_id}, {done} of {items} checklist items have an artefact, the others say why not"
+    items = [own.in_card(evaluated=evaluation is not None) for guideline in GUIDELINES for own in guideline.items]
+    done = sum(item.done for item in items)
+    return (
+        f"{out}: {manifest.bundle_id}, {done} of {len(items)} checklist items have an artefact, the others say why not"
+    )
 
 
 def _json(file: Path | None) -> dict[str, Any] | None:

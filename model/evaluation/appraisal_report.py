@@ -29,8 +29,8 @@ def markdown(figures: dict[str, Any], images: Mapping[str, str]) -> str:
         lines += [f"**{SIMULATED}**", ""]
     lines += [*_introduction(figures), ""]
     lines += [f"![{caption}]({file})" for caption, file in images.items()] + [""]
-    for heading, titles, rows in _tables(figures):
-        lines += [f"## {heading}", "", _md_row(titles), _md_row(["---"] * len(titles)), *map(_md_row, rows), ""]
+    for table in tables(figures):
+        lines += markdown_table(table, level=2)
     lines += ["## Bars", "", *(f"- {line}" for line in _bars(figures)), ""]
     return "\n".join(lines)
 
@@ -42,12 +42,18 @@ def page(figures: dict[str, Any], plots: dict[str, str]) -> str:
         body.append(f'<p class="banner">{SIMULATED}</p>')
     body += [f"<p>{_e(text)}</p>" for text in _introduction(figures) if text]
     body += ['<div class="plots">', *(_plot(caption, svg) for caption, svg in plots.items()), "</div>"]
-    for heading, titles, rows in _tables(figures):
+    for heading, titles, rows in tables(figures):
         head = "".join(f"<th>{_e(t)}</th>" for t in titles)
         lines = "".join("<tr>" + "".join(f"<td>{_e(c)}</td>" for c in row) + "</tr>" for row in rows)
         body.append(f"<h2>{_e(heading)}</h2><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>")
     body += ["<h2>Bars</h2><ul>", *(f"<li>{_e(line)}</li>" for line in _bars(figures)), "</ul>"]
     return _FRAME.format(title=_e(figures["bundle"]["name"]), body="\n".join(body))
+
+
+def markdown_table(table: Table, *, level: int) -> list[str]:
+    """Lines of one table below a heading of `level`, an empty line last."""
+    heading, titles, rows = table
+    return [f"{'#' * level} {heading}", "", _md_row(titles), _md_row(["---"] * len(titles)), *map(_md_row, rows), ""]
 
 
 _FRAME = """<!doctype html>
@@ -70,7 +76,9 @@ def _introduction(figures: dict[str, Any]) -> list[str]:
     flow, bundle = figures["flow"], figures["bundle"]
     refused = ", ".join(f"{n} {reason}" for reason, n in flow["not_assessed"].items()) or "none"
     return [
-        f"Bundle {bundle['id']}, calibration {bundle['calibration_id']}. Measured on: {figures['population']}.",
+        f"Bundle {bundle['id']}, calibration {bundle['calibration_id']}, networks run by {bundle['engine']}.",
+        "",
+        f"Measured on: {figures['population']}.",
         "",
         (
             f"Assessed: {flow['assessed']} ({flow['positives']} with a lowest T-score of -2.5 or below). "
@@ -81,7 +89,8 @@ def _introduction(figures: dict[str, Any]) -> list[str]:
     ]
 
 
-def _tables(figures: dict[str, Any]) -> Iterable[Table]:
+def tables(figures: dict[str, Any]) -> Iterable[Table]:
+    """Every table of the report, from figures in memory or from a written evaluation.json."""
     yield _auc_table(figures)
     yield _difference_table(figures)
     yield _spectrum_table(figures)
@@ -135,14 +144,15 @@ def _point_table(figures: dict[str, Any]) -> Table:
     for mode, own in figures["operating_points"].items():
         for label, point in own.items():
             rates = [_interval(point[name]) for name in ("sensitivity", "specificity", "ppv", "npv", "plr", "nlr")]
-            rows.append([f"{mode}, {label} = {point['threshold']:.3f}", *rates])
+            counts = ", ".join(str(point["table"][cell]) for cell in ("tp", "fp", "fn", "tn"))
+            rows.append([f"{mode}, {label} = {point['threshold']:.3f}", *rates, counts])
         zone = figures["zone"][mode]
         rows.append(
             [
                 f"{mode}, zone of {zone['indeterminate']['value']:.1%} left out",
                 _interval(zone["removed"]["sensitivity"]),
                 _interval(zone["removed"]["specificity"]),
-                *[""] * 4,
+                *[""] * 5,
             ]
         )
         rows.append(
@@ -150,10 +160,11 @@ def _point_table(figures: dict[str, Any]) -> Table:
                 f"{mode}, zone counted as errors",
                 _interval(zone["as_errors"]["sensitivity"]),
                 _interval(zone["as_errors"]["specificity"]),
-                *[""] * 4,
+                *[""] * 5,
             ]
         )
-    return "Operating points", ["mode and threshold", "SEN", "SPC", "PPV here", "NPV here", "PLR", "NLR"], rows
+    titles = ["mode and threshold", "SEN", "SPC", "PPV here", "NPV here", "PLR", "NLR", "TP, FP, FN, TN"]
+    return "Operating points", titles, rows
 
 
 def _prevalence_table(figures: dict[str, Any]) -> Table:
@@ -260,7 +271,7 @@ def _bar_line(bar: dict[str, Any]) -> str:
 
 
 def _interval(own: dict[str, Any] | None) -> str:
-    if own is None:
+    if own is None or own["value"] is None:
         return ""
     digits = 1 if own["value"] >= 2 else 3  # noqa: PLR2004 - ratios against shares
     return f"{own['value']:.{digits}f} ({own['low']:.{digits}f} to {own['high']:.{digits}f})"

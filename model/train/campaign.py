@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import structlog
@@ -81,14 +82,15 @@ def make_bundle(
     """
     plan.run.mkdir(parents=True, exist_ok=True)
     with bars(console) as progress:
-        material = _timed(plan, "films", lambda: _material(plan, read, progress))
+        with _timed(plan, "films"):
+            material = _material(plan, read, progress)
         split = split_by_time(material.members, folds=plan.folds, held_out=plan.held_out, seed=plan.seed)
         films = keep_films(material.films, plan.run)
-        jobs = _jobs(plan, split)
+        jobs, clinical = _jobs(plan, split), _clinical(plan, material, split)
         workshop = _Workshop(plan, films, progress, may_train=train_missing)
-        gate, rates = workshop.train(jobs, _gate_input(plan, material, split))
-        clinical = _clinical(plan, material, split)
-        asked = workshop.measure(jobs, material, split, clinical)
+        with workshop:
+            gate, rates = workshop.train(jobs, _gate_input(plan, material, split))
+            asked = workshop.measure(jobs, material, split, clinical)
     network = workshop.network(jobs.final)
     making = Making(
         plan=plan,
@@ -116,10 +118,18 @@ def make_bundle(
 
 
 class _Workshop:
-    """Runs the pieces that are missing, `plan.processes` at a time."""
+    """Runs the pieces that are missing, `plan.processes` at a time, in processes that stay from piece to piece."""
 
     def __init__(self, plan: Plan, films: FilmFile, progress: Progress, *, may_train: bool) -> None:
         self._plan, self._films, self._progress, self._may_train = plan, films, progress, may_train
+        self._open = ExitStack()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     def network(self, job: Job) -> Kept:
         """A network that is there."""
@@ -141,7 +151,7 @@ class _Workshop:
         if wanted and not self._may_train:
             msg = f"missing in {plan.run}: {', '.join(name for name, *_ in wanted)}; run the training first"
             raise NotTrained(msg)
-        _timed(plan, "networks and gate", lambda: self._run(wanted))
+        self._run(wanted)
         made = kept_gate(plan.run, key)
         assert made is not None  # noqa: S101 - it was just fitted
         return made
@@ -174,20 +184,27 @@ class _Workshop:
             for own, (job, form, indices) in zip(kept, questions, strict=True)
             if kept_logits(own, form, indices) is None
         ]
-        _timed(self._plan, f"predictions {len(questions)}", lambda: self._run(missing))
+        self._run(missing)
         found = [kept_logits(own, form, i) for own, (_, form, i) in zip(kept, questions, strict=True)]
         return [logits for logits in found if logits is not None]
 
     def _run(self, wanted: Sequence[tuple[str, Callable[..., None], tuple[Any, ...]]]) -> None:
         if not wanted:
             return
+        if self._pool is None:
+            self._hire()
+        assert self._pool is not None  # noqa: S101 - hired above
+        futures: dict[Future[None], str] = {
+            self._pool.submit(work, *arguments, self._messages): name for name, work, arguments in wanted
+        }
+        finished(futures, self._receiver.draw)
+
+    def _hire(self) -> None:
+        self._open.enter_context(_timed(self._plan, "networks, gate and predictions"))  # left last, the processes ended
         context = multiprocessing.get_context("spawn")
-        with context.Manager() as manager, ProcessPoolExecutor(self._plan.processes, mp_context=context) as pool:
-            messages = manager.Queue()
-            futures: dict[Future[None], str] = {
-                pool.submit(work, *arguments, messages): name for name, work, arguments in wanted
-            }
-            finished(futures, Receiver(messages, self._progress).draw)
+        self._messages = self._open.enter_context(context.Manager()).Queue()
+        self._receiver = Receiver(self._messages, self._progress)
+        self._pool = self._open.enter_context(ProcessPoolExecutor(self._plan.processes, mp_context=context))
 
 
 def _material(plan: Plan, read: ReadFilm | None, progress: Progress) -> Material:
@@ -242,14 +259,16 @@ def _predictions(
     )
 
 
-def _timed(plan: Plan, step: str, work: Callable[[], Any]) -> Any:
-    """`work()`; the CPU seconds it took, here and in its processes, are added up in the run folder."""
+@contextmanager
+def _timed(plan: Plan, step: str) -> Iterator[None]:
+    """Add the CPU seconds of this step, here and in processes that ended within it, to those in the run folder."""
     before = _cpu()
-    result = work()
-    taken = _times(plan)
-    taken[step] = round(taken.get(step, 0.0) + _cpu() - before, 1)
-    (plan.run / _TIMES).write_text(json.dumps(taken, indent=1) + "\n", encoding="utf-8")
-    return result
+    try:
+        yield
+    finally:
+        taken = _times(plan)
+        taken[step] = round(taken.get(step, 0.0) + _cpu() - before, 1)
+        (plan.run / _TIMES).write_text(json.dumps(taken, indent=1) + "\n", encoding="utf-8")
 
 
 def _times(plan: Plan) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """`osteon evaluate` on virtual patients: screens them with a bundle, measures everything, writes the report.
 
 The bars are those a demonstration bundle is held to (`bars`); a missed one is named and nothing is tuned on these
-patients. Real data enter where they are given: the clinical model's cross-validation and what the gate does.
+patients. The engine is the one a node would serve with, and is named in the report. Real data enter where they are
+given: the clinical model's cross-validation and what the gate does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from model.bundle import Bundle
+from model.engines import Engines
 from model.evaluation import plots
 from model.evaluation.appraisal import appraise
 from model.evaluation.appraisal_report import markdown, page
@@ -83,7 +85,8 @@ def evaluate_on_phantoms(
 ) -> tuple[Bar, ...]:
     """Evaluate the bundle at `folder` on virtual patients and write the report to `out`.
 
-    Films and scores are kept below `run` for the next time.
+    Films, scores and the proof of the engine are kept below `run` for the next time. The short form takes torch, for
+    the proof costs more than its few films.
 
     Returns:
         Every bar with its figure.
@@ -93,10 +96,12 @@ def evaluate_on_phantoms(
         OSError: the report cannot be written, or real data cannot be read.
 
     """
-    screener, real = load_screener(folder), real or RealData()
-    facts: dict[str, Any] = {"run": run, "bundle_digest": screener.digest}
+    engines = Engines(runtime="torch" if extent.short else "auto", cache=run / "engines")
+    screener, real = load_screener(folder, engines=engines), real or RealData()
+    engine = str(screener.bundle.runtime.facts())
+    facts: dict[str, Any] = {"run": run, "served_by": f"{screener.digest} {engine}"}
     changed_count = _SHORT_COUNTERFACTUALS if extent.short else _COUNTERFACTUALS
-    with relay.bars(console) as progress, bundle_workers(folder, extent.workers) as pool:
+    with relay.bars(console) as progress, bundle_workers(folder, extent.workers, engines) as pool:
         cohort = assess_phantoms(pool, count=extent.count, seed=extent.seed, progress=progress, **facts)
         changed = counterfactual(pool, count=changed_count, seed=extent.seed + 1, progress=progress, **facts)
         films = None
@@ -104,9 +109,9 @@ def evaluate_on_phantoms(
             most = _SHORT_FILMS if extent.short else None
             films = screen_real_films(pool, real.films, most=most, progress=progress, **facts)
     bundle = screener.bundle
-    figures = _facts(bundle, extent) | appraise(
-        cohort, {"image": bundle.fusion.image_points, "fused": bundle.fusion.fused_points}
-    )
+    points = {"image": bundle.fusion.image_points, "fused": bundle.fusion.fused_points}
+    figures = _facts(bundle, extent) | appraise(cohort, points)
+    figures["bundle"]["engine"] = engine
     figures["counterfactual"] = asdict(changed)
     figures["real_objects"] = [asdict(o) for o in real.objects]
     if films is not None:

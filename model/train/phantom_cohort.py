@@ -12,7 +12,7 @@ import math
 import multiprocessing
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -30,13 +30,14 @@ from model.domain import (
     Scored,
     View,
 )
+from model.engines import Engines
 from model.evaluation.cohort import Cohort, Patient
 from model.phantom.cohort import VirtualPatient, sample
 from model.phantom.render import pixel_spacing_mm, render
 from model.phantom.scenario import Acquisition, draw_acquisition
 from model.screener import Screener, load_screener
 from model.train.films import cache_key
-from model.train.score_cache import Floats, ScoreCache, digest_of, kept_films, kept_scores, score_cache
+from model.train.score_cache import Floats, ScoreCache, digest_of, gathered, kept_films, kept_scores, score_cache
 from model.train.wide_model import wide_probabilities
 
 SEED: Final = 20_261
@@ -61,16 +62,16 @@ class Counterfactual:
     t_scores: tuple[float, ...] = _COUNTERFACTUAL_T
 
 
-def bundle_workers(folder: Path, workers: int) -> ProcessPoolExecutor:
+def bundle_workers(folder: Path, workers: int, engines: Engines) -> ProcessPoolExecutor:
     """Processes of one thread each that have the bundle at `folder` loaded."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=load_worker, initargs=(folder,))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=load_worker, initargs=(folder, engines))
 
 
-def load_worker(folder: Path) -> None:
+def load_worker(folder: Path, engines: Engines) -> None:
     """Load the bundle in this process, once."""
     global _screener  # noqa: PLW0603 - one bundle per worker process
-    _screener = load_screener(folder)
+    _screener = load_screener(folder, engines=engines)
 
 
 def worker_screener() -> Screener:
@@ -80,7 +81,7 @@ def worker_screener() -> Screener:
 
 
 def assess_phantoms(
-    pool: ProcessPoolExecutor, *, count: int, seed: int, run: Path, bundle_digest: str, progress: Progress
+    pool: ProcessPoolExecutor, *, count: int, seed: int, run: Path, served_by: str, progress: Progress
 ) -> Cohort:
     """Screen `count` virtual patients in the `bundle_workers`, keeping films and scores below `run`.
 
@@ -89,12 +90,12 @@ def assess_phantoms(
 
     """
     patients = sample(count, seed)
-    cache = _cache(run, seed, bundle_digest)
+    cache = _cache(run, seed, served_by)
     task = progress.add_task("render and screen virtual patients", total=count)
     chunks = [patients[first : first + _CHUNK] for first in range(0, count, _CHUNK)]
     rows: dict[int, dict[str, Any]] = {}
-    for done in as_completed([pool.submit(_assess, chunk, seed, cache) for chunk in chunks]):
-        rows |= {int(number): row for number, row in done.result().items()}
+    for found in gathered(pool, ((_scores_file(chunk, cache), _assess, (chunk, seed, cache)) for chunk in chunks)):
+        rows |= {int(number): row for number, row in found.items()}
         progress.update(task, completed=len(rows))
     refused = Counter(reason for row in rows.values() for reason in row["reasons"])
     assessed = [p for p in patients if not rows[p.index]["reasons"]]
@@ -108,15 +109,15 @@ def assess_phantoms(
 
 
 def counterfactual(
-    pool: ProcessPoolExecutor, *, count: int, seed: int, run: Path, bundle_digest: str, progress: Progress
+    pool: ProcessPoolExecutor, *, count: int, seed: int, run: Path, served_by: str, progress: Progress
 ) -> Counterfactual:
     """Score `count` virtual patients four times each, from weak to strong bone and nothing else changed."""
     patients = sample(count, seed)
-    cache = _cache(run, seed, bundle_digest)
+    cache = _cache(run, seed, served_by)
     task = progress.add_task("change only the bone", total=count)
     logits: list[list[float]] = []
-    for done in as_completed([pool.submit(_bones_changed, patient, seed, cache) for patient in patients]):
-        logits += [done.result()] if done.result() else []
+    for found in gathered(pool, ((_bones_file(p, cache), _bones_changed, (p, seed, cache)) for p in patients)):
+        logits += [found["logits"]] if found["logits"] else []
         progress.advance(task)
     falling = sum(all(a > b for a, b in itertools.pairwise(row)) for row in logits)
     means = tuple(float(m) for m in np.mean(sorted(logits), axis=0)) if logits else ()
@@ -136,18 +137,22 @@ def record_of(patient: VirtualPatient) -> ClinicalRecord:
     return ClinicalRecord(match=MatchClass.MATCH_ISSUER, observations=(weight,))
 
 
-def _cache(run: Path, seed: int, bundle_digest: str) -> ScoreCache:
-    return score_cache(run, films_key=cache_key(seed=seed, side=max(_ROWS)), bundle_digest=bundle_digest)
+def _cache(run: Path, seed: int, served_by: str) -> ScoreCache:
+    return score_cache(run, films_key=cache_key(seed=seed, side=max(_ROWS)), served_by=served_by)
+
+
+def _scores_file(patients: Sequence[VirtualPatient], cache: ScoreCache) -> Path:
+    return cache.scores / f"{digest_of(patients)}.json"
 
 
 def _assess(patients: Sequence[VirtualPatient], seed: int, cache: ScoreCache) -> dict[str, Any]:
-    name = digest_of(patients)
+    file = _scores_file(patients, cache)
 
     def score() -> dict[str, Any]:
-        films = kept_films(cache.films / f"{name}.safetensors", lambda: [_pixels(p, seed) for p in patients])
+        films = kept_films(cache.films / f"{file.stem}.safetensors", lambda: [_pixels(p, seed) for p in patients])
         return {str(p.index): _row(p, seed, film) for p, film in zip(patients, films, strict=True)}
 
-    return kept_scores(cache.scores / f"{name}.json", score)
+    return kept_scores(file, score)
 
 
 def _row(patient: VirtualPatient, seed: int, pixels: Floats) -> dict[str, Any]:
@@ -166,14 +171,16 @@ def _probabilities(result: Scored) -> dict[str, float]:
     }
 
 
-def _bones_changed(patient: VirtualPatient, seed: int, cache: ScoreCache) -> list[float]:
-    """Logits at every T-score; empty when the gate refused one of the films."""
-    file = cache.scores / f"bones-{digest_of([patient])}.json"
-    logits: list[float] = kept_scores(file, lambda: {"logits": _logits_by_bone(patient, seed)})["logits"]
-    return logits
+def _bones_file(patient: VirtualPatient, cache: ScoreCache) -> Path:
+    return cache.scores / f"bones-{digest_of([patient])}.json"
+
+
+def _bones_changed(patient: VirtualPatient, seed: int, cache: ScoreCache) -> dict[str, Any]:
+    return kept_scores(_bones_file(patient, cache), lambda: {"logits": _logits_by_bone(patient, seed)})
 
 
 def _logits_by_bone(patient: VirtualPatient, seed: int) -> list[float]:
+    """Logits at every T-score; empty when the gate refused one of the films."""
     rng = np.random.default_rng([seed, patient.index, 1])
     acquisition, own = draw_acquisition(rng), int(rng.integers(2**31))
     found = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ from model.domain import (
 from model.gate import FRONTAL_POSES, Pose
 from model.gate_fit import ADULT_YEARS, poses_of
 from model.train.phantom_cohort import worker_screener
-from model.train.score_cache import kept_scores, score_cache
+from model.train.score_cache import gathered, kept_scores, score_cache
 
 _CHUNK: Final = 8
 _ELIGIBLE_YEARS: Final = 50.0
@@ -69,7 +69,7 @@ class RealFilms:
 
 
 def screen_real_films(
-    pool: ProcessPoolExecutor, folder: Path, *, run: Path, bundle_digest: str, progress: Progress, most: int | None
+    pool: ProcessPoolExecutor, folder: Path, *, run: Path, served_by: str, progress: Progress, most: int | None
 ) -> RealFilms:
     """Screen the films of `folder` (manifest.csv with file, age, sex) in the `bundle_workers`; at most `most` of them.
 
@@ -80,20 +80,22 @@ def screen_real_films(
     """
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as lines:
         films = [{k: row[k] for k in ("file", "age", "sex")} for row in csv.DictReader(lines)][:most]
-    cache = score_cache(run, films_key="nih", bundle_digest=bundle_digest).scores
+    cache = score_cache(run, films_key="nih", served_by=served_by).scores
     task = progress.add_task("judge real films", total=len(films))
     rows: list[dict[str, Any]] = []
     chunks = [films[first : first + _CHUNK] for first in range(0, len(films), _CHUNK)]
-    for done in as_completed([pool.submit(_judge, chunk, folder, cache) for chunk in chunks]):
-        rows += done.result()
+    for found in gathered(pool, ((_file_of(chunk, cache), _judge, (chunk, folder, cache)) for chunk in chunks)):
+        rows += found["rows"]
         progress.update(task, completed=len(rows))
     return _counted(sorted(rows, key=lambda row: str(row["file"])))
 
 
-def _judge(films: Sequence[dict[str, str]], folder: Path, cache: Path) -> list[dict[str, Any]]:
-    file = cache / f"{films[0]['file']}-{len(films)}.json"
-    rows: list[dict[str, Any]] = kept_scores(file, lambda: {"rows": [_judged(film, folder) for film in films]})["rows"]
-    return rows
+def _file_of(films: Sequence[dict[str, str]], cache: Path) -> Path:
+    return cache / f"{films[0]['file']}-{len(films)}.json"
+
+
+def _judge(films: Sequence[dict[str, str]], folder: Path, cache: Path) -> dict[str, Any]:
+    return kept_scores(_file_of(films, cache), lambda: {"rows": [_judged(film, folder) for film in films]})
 
 
 def _judged(film: dict[str, str], folder: Path) -> dict[str, Any]:

@@ -8,10 +8,11 @@ Mongan et al., Radiol Artif Intell 2020;2:e200029): the list of its 2024 update 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 NOT_DONE: Final = "not done"
+_OF_EVALUATION: Final = "section Figures ("
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +22,19 @@ class Item:
     number: str
     topic: str
     answer: str
-    """`section X`, a file in back quotes, or "not done" with the reason."""
+    """`section X`, a file in back quotes, or "not done" with the reason. `section Figures (what)` is what only an
+    evaluation has; `section Figures` alone is sealed with the bundle as well."""
 
     @property
     def done(self) -> bool:
         """Whether an artefact answers it."""
         return not self.answer.startswith(NOT_DONE)
+
+    def in_card(self, *, evaluated: bool) -> Item:
+        """The item as a card with or without an evaluation has to answer it."""
+        if evaluated or _OF_EVALUATION not in self.answer:
+            return self
+        return replace(self, answer=f"{NOT_DONE}: the evaluation was not run for this card")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,7 @@ _CARD_USE: Final = "section Use"
 _DATA: Final = "section Data"
 _MODEL: Final = "section Model"
 _FIGURES: Final = "section Figures"
+_FLOW: Final = "section Figures (flow)"
 _ABLATION: Final = "section Ablation"
 _LIMITS: Final = "section Limits"
 _HOW: Final = "section How the figures are made, `deploy/docs/model.md`"
@@ -102,7 +111,7 @@ TRIPOD_AI: Final = Guideline(
         ("18e", "sharing of data", f"{_DATA}, `model/phantom/cohort.py`"),
         ("18f", "sharing of code", _CODE),
         ("19", "patient and public involvement", f"{NOT_DONE}: none"),
-        ("20a", "flow of participants", _FIGURES),
+        ("20a", "flow of participants", _FLOW),
         ("20b", "characteristics of participants", f"{_DATA}, `model/phantom/cohort.json`"),
         ("20c", "comparison of development and evaluation data", f"{NOT_DONE}: both are drawn by one simulation"),
         ("21", "participants and events in each analysis", _FIGURES),
@@ -162,7 +171,7 @@ CLAIM: Final = Guideline(
         ("30", "robustness", "section Figures (counterfactual, subgroups), section Ablation"),
         ("31", "explainability", "`model/runtime.py`, section Figures (attention in the HTML report)"),
         ("32", "test on external data", f"{NOT_DONE}: no public set of chest films with DXA was found"),
-        ("33", "flow of participants", _FIGURES),
+        ("33", "flow of participants", _FLOW),
         ("34", "demographic characteristics by partition", f"{NOT_DONE}: one simulation draws all partitions"),
         ("35", "performance on all partitions", _FIGURES),
         ("36", "estimates with precision", _FIGURES),
@@ -200,9 +209,9 @@ STARD: Final = Guideline(
         ("14", "methods for estimating accuracy", _HOW),
         ("15", "indeterminate results", _FIGURES),
         ("16", "missing data", f"{_CARD_USE}, `model/screener.py`"),
-        ("17", "analyses of variability", _FIGURES),
+        ("17", "analyses of variability", "section Figures (subgroups)"),
         ("18", "sample size", _HOW),
-        ("19", "flow of participants", _FIGURES),
+        ("19", "flow of participants", _FLOW),
         ("20", "baseline characteristics", "`model/phantom/cohort.json`"),
         ("21a", "severity of disease", "section Figures (spectra)"),
         ("21b", "other diagnoses in those without", f"{_NO_STUDY}other diagnoses"),

@@ -1,8 +1,8 @@
 """What an evaluation has rendered and scored, on disk, so that a broken run goes on and another bundle is cheap.
 
-Films are kept by everything that shapes them; scores by the bundle's bytes and the code between a film and its score.
-A changed phantom, bundle or preprocessing therefore starts anew instead of mixing. Two gigabytes hold 4,000 films; the
-folder may be deleted at any time. Not allowed here: a figure.
+Films are kept by everything that shapes them; scores by the bundle's bytes, the engine and the code between a film and
+its score. A changed phantom, bundle or preprocessing therefore starts anew instead of mixing. Two gigabytes hold 4,000
+films; the folder may be deleted at any time. Not allowed here: a figure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,9 +37,9 @@ class ScoreCache:
     scores: Path
 
 
-def score_cache(folder: Path, *, films_key: str, bundle_digest: str) -> ScoreCache:
-    """The cache below `folder` for one seed of films and one bundle."""
-    served = hashlib.sha256(f"{bundle_digest} {_serving_code()}".encode()).hexdigest()[:12]
+def score_cache(folder: Path, *, films_key: str, served_by: str) -> ScoreCache:
+    """The cache below `folder` for one seed of films and one bundle on one engine, both named by `served_by`."""
+    served = hashlib.sha256(f"{served_by} {_serving_code()}".encode()).hexdigest()[:12]
     return ScoreCache(films=folder / f"served-{films_key}", scores=folder / f"scores-{films_key}-{served}")
 
 
@@ -63,6 +64,23 @@ def kept_scores(file: Path, score: Callable[[], Mapping[str, Any]]) -> dict[str,
         _whole(file, lambda part: part.write_text(text, encoding="utf-8"))
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
+
+
+def gathered(
+    pool: Executor, jobs: Iterable[tuple[Path, Callable[..., dict[str, Any]], tuple[Any, ...]]]
+) -> Iterator[dict[str, Any]]:
+    """What each job has to say: read where its file lies, else `work(*arguments)` in the pool, which writes it.
+
+    Where all files lie, the pool starts no process.
+    """
+    waiting = []
+    for file, work, arguments in jobs:
+        if file.exists():
+            yield kept_scores(file, dict)
+        else:
+            waiting.append(pool.submit(work, *arguments))
+    for done in as_completed(waiting):
+        yield done.result()
 
 
 def _whole(file: Path, write: Callable[[Path], object]) -> None:

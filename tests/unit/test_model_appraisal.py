@@ -3,66 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from support.appraised import BUNDLE, COUNTERFACTUAL, POINTS, appraised, cohort, figures
 from support.shared_data import BONE_QUALITY, needs_table
 
-from model.domain import Sex, View
 from model.evaluation import plots
 from model.evaluation.appraisal import appraise
 from model.evaluation.appraisal_report import SIMULATED, markdown, page
-from model.evaluation.cohort import Cohort, Patient
 from model.evaluation.metrics import wilson
-from model.fusion import OperatingPoints
 from model.screener import DEMO_BUNDLE
 from model.train.bars import bars
 from model.train.clinical_cv import cross_validate
 from model.train.evaluate import Extent, evaluate_on_phantoms
+from model.train.score_cache import gathered, kept_scores
 
-POINTS = {"image": OperatingPoints(t_low=0.2, t_high=0.4), "fused": OperatingPoints(t_low=0.2, t_high=0.4)}
 SEED = 4
 """Its first twelve virtual patients hold both classes."""
-BUNDLE = {"name": "Test & bundle", "id": "test-1", "calibration_id": "abc", "gate": []}
-FACTS = {"bundle": BUNDLE, "counterfactual": {"monotone": 40, "patients": 40}}
-
-
-def cohort(count: int = 400, *, simulated: bool = True) -> Cohort:
-    rng = np.random.default_rng(11)
-    t = rng.normal(-1.6, 1.3, count)
-    seen = t + rng.normal(0, 0.7, count)
-    z = -2.2 * (seen + 2.3)
-    clinical = 1 / (1 + np.exp(0.8 * (t + 2.3) + rng.normal(0, 1, count)))
-    patients = tuple(
-        Patient(
-            t_lowest=float(t[i]),
-            age_years=float(rng.uniform(50, 90)),
-            sex=Sex.FEMALE if i % 2 else Sex.MALE,
-            view=View.PA if i % 3 else View.AP,
-            bmi=float(rng.normal(24, 4)),
-            p_image=float(1 / (1 + np.exp(-z[i]))),
-            p_clinical=math.nan if i % 5 == 0 else float(clinical[i]),
-            p_fused=math.nan if i % 5 == 0 else float(1 / (1 + np.exp(-z[i]))),
-            ceiling=float(-t[i]) if simulated else math.nan,
-            p_wide=float(1 / (1 + np.exp(-z[i]))) if simulated else math.nan,
-        )
-        for i in range(count)
-    )
-    return Cohort(
-        population="made-up patients", simulated=simulated, patients=patients, not_assessed={"INVERTED": 3, "AGE": 1}
-    )
-
-
-def figures(*, simulated: bool = True) -> dict[str, object]:
-    found = appraise(cohort(simulated=simulated), POINTS) | {"bundle": BUNDLE}
-    bar = {"name": "x", "value": 0.5, "demand": "at least 0.6", "met": False, "low": 0.4, "high": 0.6, "remark": ""}
-    unknown = bar | {"name": "y", "value": math.nan, "low": math.nan, "high": math.nan}
-    return found | {"bars": [bar, unknown]}
+FACTS = {"bundle": BUNDLE, "counterfactual": COUNTERFACTUAL}
 
 
 def report(found):
@@ -70,7 +33,7 @@ def report(found):
 
 
 def test_figures_are_those_of_scikit_learn_and_of_hand_counts() -> None:
-    own, found = cohort(), appraise(cohort(), POINTS)
+    own, found = cohort(), appraised()
     assert found["auc"]["image"]["all"]["value"] == pytest.approx(roc_auc_score(own.truth, own.column("p_image")))
     assert found["auc"]["fused"]["all"]["n"] == 320  # a fifth has no clinical data
     table = found["operating_points"]["image"]["t_high"]["table"]
@@ -80,7 +43,7 @@ def test_figures_are_those_of_scikit_learn_and_of_hand_counts() -> None:
 
 
 def test_spectra_differ_for_the_same_scores() -> None:
-    spectra = appraise(cohort(), POINTS)["spectra"]["image"]
+    spectra = appraised()["spectra"]["image"]
     assert spectra["T <= -2.5 against T >= -1"]["value"] > spectra["T <= -2.5 against all others"]["value"]
 
 
@@ -139,14 +102,14 @@ def test_the_leak_detector_finds_a_score_above_the_ceiling() -> None:
     own = cohort()
     seen = tuple(replace(p, ceiling=p.p_image, p_image=float(p.t_lowest <= -2.5) * 0.98 + 0.01) for p in own.patients)
     leaking = appraise(replace(own, patients=seen), POINTS) | FACTS
-    honest = appraise(own, POINTS) | FACTS
+    honest = appraised() | FACTS
     met = {bar.name: bar.met for bar in bars(leaking)}
     assert not met["image_above_ceiling"]
     assert {bar.name: bar.met for bar in bars(honest)}["image_above_ceiling"]
 
 
 def test_a_bar_that_was_not_measured_is_not_met_and_says_so() -> None:
-    found = {bar.name: bar for bar in bars(appraise(cohort(), POINTS) | FACTS)}
+    found = {bar.name: bar for bar in bars(appraised() | FACTS)}
     for name in ("clinical_fold_auc", "other_objects_refused", "young_or_unknown_scored", "gate_upright_accepted"):
         assert not found[name].met
         assert "not measured" in found[name].line
@@ -158,7 +121,7 @@ def test_gate_and_real_data_bars_carry_wilson_intervals() -> None:
         "real_objects": [{"chest": False, "refused": True}] * 12 + [{"chest": True, "refused": False}],
     }
     gate = [{"name": "gate.transforms-refused", "value": 1 - 4 / 2454, "n": 409}]
-    own = appraise(cohort(), POINTS) | FACTS | real | {"bundle": BUNDLE | {"gate": gate}}
+    own = appraised() | FACTS | real | {"bundle": BUNDLE | {"gate": gate}}
     found = {bar.name: bar for bar in bars(own)}
     assert found["young_or_unknown_scored"].met
     assert found["young_or_unknown_scored"].high == pytest.approx(wilson(0, 633).high)
@@ -168,11 +131,25 @@ def test_gate_and_real_data_bars_carry_wilson_intervals() -> None:
     assert (refused.low, refused.high) == pytest.approx((wilson(2450, 2454).low, wilson(2450, 2454).high))
 
 
+def test_what_was_kept_is_read_and_only_the_rest_is_computed(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.json" for number in range(4)]
+    kept_scores(files[2], lambda: {"number": 2, "kept": True})
+    jobs = [(file, kept_scores, (file, lambda n=n: {"number": n})) for n, file in enumerate(files)]
+    with ThreadPoolExecutor(1) as pool:
+        first = list(gathered(pool, jobs))
+    assert first[0] == {"number": 2, "kept": True}
+    assert sorted(found["number"] for found in first) == [0, 1, 2, 3]
+    closed = ThreadPoolExecutor(1)
+    closed.shutdown()  # takes no work
+    assert [found["number"] for found in gathered(closed, jobs)] == [0, 1, 2, 3]
+
+
 def test_phantoms_go_the_served_way_and_a_second_run_renders_nothing(tmp_path: Path) -> None:
-    extent = Extent(count=20, seed=SEED, workers=1, short=True)
+    extent = Extent(count=12, seed=SEED, workers=1, short=True)
     found = evaluate_on_phantoms(DEMO_BUNDLE, tmp_path / "out", extent, run=tmp_path / "run")
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert written["flow"]["assessed"] + sum(written["flow"]["not_assessed"].values()) >= 20
+    assert written["flow"]["assessed"] + sum(written["flow"]["not_assessed"].values()) >= 12
+    assert written["bundle"]["engine"].startswith("torch ")
     assert {bar.name for bar in found} >= {"auc_image_all", "monotone", "ece_fused", "image_above_ceiling"}
     assert [b["met"] for b in written["bars"]] == [bar.met for bar in found]
     assert SIMULATED in (tmp_path / "out" / "evaluation.md").read_text()

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import safetensors.numpy
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
 from support.shared_data import DICOM, FILMS, needs_dicom, needs_films
 from support.small_screener import feature_trunk, film_folder, phantom, small_gate, upright
 
@@ -17,6 +19,7 @@ from model.domain import Reason
 from model.gate import FRONTAL_POSES, POSES, GateModel, Pose, embedding, pooled
 from model.gate_fit import fit_gate, poses_of
 from model.gate_phantoms import frontal_phantoms, unfit_phantoms
+from model.logistic import fit_multinomial
 from model.phantom.cohort import sample
 from model.phantom.scenario import draw_acquisition
 from model.phantom.unfit.lateral import render_lateral
@@ -177,6 +180,17 @@ def test_demo_gate_on_real_dicom_objects():
         seen[path.name] = bundle.gate.judge(film.pixels, bundle.gate_features).accepted
     assert len(seen) >= 8
     assert {name for name, accepted in seen.items() if accepted} == {name for name in seen if name.startswith("chest")}
+
+
+@pytest.mark.parametrize("columns", [20, 90])  # more rows than columns, and many more columns than rows
+def test_the_regression_behind_the_gate_is_that_of_scikit_learn(columns):
+    rng = np.random.default_rng(columns)
+    classes = np.arange(30) % 3
+    table = rng.normal(size=(30, columns)) + classes[:, None] * rng.normal(size=columns) / 4
+    weights, bias = fit_multinomial(table, classes, 3, penalty_c=0.1)
+    reference = LogisticRegression(C=0.1, tol=1e-8, max_iter=2000).fit(table, classes)
+    assert weights == pytest.approx(reference.coef_, abs=1e-4)
+    assert softmax(table @ weights.T + bias, axis=1) == pytest.approx(reference.predict_proba(table), abs=1e-3)
 
 
 @pytest.mark.slow

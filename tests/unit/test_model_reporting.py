@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import re
 from pathlib import Path
 
 import pytest
+from support.appraised import appraised, figures
 from support.tiny_bundle import tiny_manifest
 
+from model.bundle import read_manifest
+from model.manifest import Metric
+from model.screener import DEMO_BUNDLE
 from model.train.card import SIMULATED
 from model.train.reporting_card import CardError, reporting_card
 from model.train.reporting_items import CLAIM, GUIDELINES, STARD, TRIPOD_AI
 
 ROOT = Path(__file__).parents[2]
-INTERVAL = {"value": 0.94, "low": 0.93, "high": 0.95, "n": 2000, "positives": 480}
-EVALUATION = {
-    "asked": {"phantoms": 2000, "seed": 1, "short": False},
-    "bundle": {"id": "", "name": "x"},
-    "simulated": True,
-    "population": "2000 virtual patients",
-    "flow": {"assessed": 1990, "not_assessed": {"OUT_OF_DIST": 10}},
-    "auc": {"image": {"all": INTERVAL, "women": INTERVAL, "men": None}, "fused": {"all": INTERVAL}},
-    "bars": [
-        {"name": "auc_image_all", "value": 0.94, "low": 0.93, "high": 0.95, "demand": "at least 0.93", "met": True},
-        {"name": "ece_fused", "value": None, "low": None, "high": None, "demand": "at most 0.03", "met": False},
-    ],
-    "operating_points": {
-        "image": {
-            "t_high": {
-                "sensitivity": INTERVAL, "specificity": INTERVAL, "table": {"tp": 1, "fp": 2, "fn": 3, "tn": 4},
-            }
-        }
-    },
-    "spectra": {"image": {"T <= -2.5 against all others": INTERVAL}},
-}  # fmt: skip
+ASKED = {"phantoms": 400, "seed": 1, "short": False}
 
 
 def evaluation(manifest, **changes):
-    own = copy.deepcopy(EVALUATION) | changes
-    own["bundle"]["id"] = manifest.bundle_id
-    return own
+    """As `osteon evaluate` writes it: what has no value is null."""
+    own = json.loads(json.dumps(figures() | {"asked": ASKED}), parse_constant=lambda _: None)
+    return own | {"bundle": own["bundle"] | {"id": manifest.bundle_id}} | changes
 
 
 def headings(text):
@@ -69,28 +53,61 @@ def test_each_item_names_an_artefact_or_says_not_done(guideline):
         assert all(section in known for section in sections), (item, known)
 
 
+def test_an_item_that_only_an_evaluation_answers_is_not_done_without_one():
+    manifest = tiny_manifest()
+    without, given = (reporting_card(manifest, own, None) for own in (None, evaluation(manifest)))
+    assert "| 14 | fairness | not done: the evaluation was not run for this card |" in without
+    assert "| 14 | fairness | section Figures (by sex and age), `model/evaluation/subgroups.py` |" in given
+
+
 def test_a_simulated_bundle_says_so_first_and_missing_figures_are_said_to_be_missing():
     text = reporting_card(tiny_manifest(), None, None)
     assert text.index(SIMULATED) < text.index("## Identity")
-    assert "Not measured for this bundle" in text
+    assert "was not run for this card" in text
     assert "No benefit of wavelets or attention is claimed" in text
 
 
-def test_figures_and_missed_bars_are_copied():
+def test_missed_bars_stand_in_the_summary_and_every_table_of_the_evaluation_in_the_card():
     manifest = tiny_manifest()
     text = reporting_card(
         manifest, evaluation(manifest), {"sentences": ["Attention: no benefit shown."], "short": False}
     )
-    assert "| auc_image_all | 0.9400 | 0.9300 to 0.9500 | at least 0.93 | yes |" in text
-    assert "| ece_fused | not measured |  | at most 0.03 | **no** |" in text
+    summary = text[text.index("## Summary") : text.index("## Use")]
+    assert "Of 2 bars that were set beforehand, 2 are missed: x 0.5000 (at least 0.6); y not measured" in summary
+    assert "| x | 0.5000 | 0.4000 to 0.6000 | at least 0.6 | **no** |" in text
+    assert "| y | not measured |  | at least 0.6 | **no** |" in text
+    assert "in 40 of 40 the score falls at every step" in text
     assert "- Attention: no benefit shown." in text
-    assert "0.940 (0.930 to 0.950)" in text
+    for heading in (
+        "Bars",
+        "Operating points",
+        "PPV / NPV at other prevalences",
+        "Calibration",
+        "Sealed with the bundle",
+    ):
+        assert f"### {heading}\n" in text
+    own = appraised()["auc"]["image"]["women"]
+    assert f"{own['value']:.3f} ({own['low']:.3f} to {own['high']:.3f})" in text
+    assert "| women | " in text[text.index("### Subgroups") :]
+
+
+def test_the_figures_sealed_with_the_bundle_are_in_the_card():
+    metric = Metric(name="auc.image", population="held-out", value=0.92, low=0.9, high=0.94, n=801, positives=198)
+    text = reporting_card(tiny_manifest().model_copy(update={"metrics": (metric,)}), None, None)
+    assert "| auc.image | 0.920 | 0.900 to 0.940 | 801 | 198 | held-out |" in text
+    assert "801 held-out simulated films, all: image AUC 0.920 (0.900 to 0.940); demanded 0.93, **missed**." in text
+
+
+def test_the_card_in_the_documents_is_of_the_shipped_bundle():
+    shipped, text = read_manifest(DEMO_BUNDLE), (ROOT / "deploy" / "docs" / "model-card.md").read_text(encoding="utf-8")
+    assert f"Bundle `{shipped.bundle_id}`" in text
+    assert text.index(SIMULATED) < text.index("## Identity")
 
 
 def test_an_evaluation_of_another_bundle_or_a_short_run_is_refused():
     manifest = tiny_manifest()
     with pytest.raises(CardError, match="evaluate it again"):
-        reporting_card(manifest, EVALUATION, None)
+        reporting_card(manifest, evaluation(manifest, bundle={"id": "other"}), None)
     with pytest.raises(CardError, match="short run"):
         reporting_card(manifest, evaluation(manifest, asked={"short": True}), None)
 

@@ -35,7 +35,7 @@ def plan(tmp_path_factory):
     made = plan_from(
         {
             "name": "osteon-tiny", "title": "Tiny", "out": folder / "bundle", "run": folder / "run", "side": 64,
-            "folds": 2, "held_out": 0.25, "gate_films": folder / "nih", "seed": 3,
+            "folds": 2, "held_out": 0.25, "gate_films": folder / "nih", "seed": 3, "processes": 1,
             "data": {"patients": PATIENTS, "table": folder / "table.csv", "kind": "virtual"},
             "recipe": {"epochs": 4, "batch": 8, "crop": 64, "seed": 3},
         },
