@@ -14,10 +14,12 @@ from typing import Any
 
 from pynetdicom.association import Association
 
+from dicom_io.checkpoint import Checkpoint
+
 
 def orderly(association: Association) -> Association:
     """The same association, established and started, with an orderly release."""
-    association._reactor_checkpoint = Checkpoint()  # type: ignore[assignment] # noqa: SLF001 - see CONTRACT
+    association._reactor_checkpoint = StoppingPlace()  # type: ignore[assignment] # noqa: SLF001 - see CONTRACT
     association._turn = threading.RLock()  # type: ignore[attr-defined] # noqa: SLF001
     association.__class__ = OrderlyAssociation  # pynetdicom makes its associations itself and takes no other class
     return association
@@ -47,12 +49,11 @@ class OrderlyAssociation(Association):
             super()._serve_request(msg, context_id)
 
 
-class Checkpoint:
-    """Stands in for the event at which the reactor stops while another thread uses the association."""
+class StoppingPlace(Checkpoint):
+    """Where the reactor stops, and says so itself."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._open = True
+        super().__init__()
         self._here = False
 
     @property
@@ -60,21 +61,6 @@ class Checkpoint:
         """Whether the reactor stands here and will not go on by itself."""
         with self._changed:
             return self._here and not self._open
-
-    def set(self) -> None:
-        """Let the reactor run."""
-        with self._changed:
-            self._open = True
-            self._changed.notify_all()
-
-    def clear(self) -> None:
-        """Stop the reactor at its next `wait`."""
-        with self._changed:
-            self._open = False
-
-    def is_set(self) -> bool:
-        """Whether the reactor may run."""
-        return self._open
 
     def wait(self) -> None:
         """Stand here for as long as the reactor may not run."""

@@ -28,6 +28,7 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_io.admission import Drop
 from dicom_io.arrival import Arrival
+from dicom_io.checkpoint import Checkpoint
 from dicom_io.connection import WAIT_SECONDS, Connection, WakingQueue
 from dicom_io.part import Part
 from dicom_io.store_messages import answer_quickly, parse_request
@@ -92,7 +93,7 @@ class Provider(dul.DULServiceProvider):
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
         self.ended = False
-        self.checkpoint = Checkpoint(association, self)
+        self.checkpoint = SleepingPlace(association, self)
         self.event_queue = WakingQueue(self.wake)
         self.to_provider_queue = WakingQueue(self.wake)
         self.to_user_queue = WakingQueue(self.checkpoint.wake)
@@ -240,33 +241,13 @@ class Provider(dul.DULServiceProvider):
         return expected
 
 
-class Checkpoint:
-    """Where the association's reactor sleeps until it has something to look at.
-
-    Stands in for an Event that is set most of the time; `clear` stops the reactor, as there, while another thread uses
-    the association.
-    """
+class SleepingPlace(Checkpoint):
+    """Where the association's reactor sleeps until it has something to look at."""
 
     def __init__(self, association: Association, provider: Provider) -> None:
+        super().__init__()
         self._association = association
         self._provider = provider
-        self._changed = threading.Condition()
-        self._open = True
-
-    def set(self) -> None:
-        """Let the reactor run."""
-        with self._changed:
-            self._open = True
-            self._changed.notify_all()
-
-    def clear(self) -> None:
-        """Stop the reactor at its next `wait`."""
-        with self._changed:
-            self._open = False
-
-    def is_set(self) -> bool:
-        """Whether the reactor may run."""
-        return self._open
 
     def wake(self) -> None:
         """Something changed."""
