@@ -57,24 +57,25 @@ class LocalFolder:
 
     def holds(self, file: str) -> bool:
         """As `Shelf.holds`."""
-        return self.path(file).exists()
+        return (self._directory / file).exists()
 
     def size(self, file: str) -> int:
         """As `Shelf.size`."""
-        path = self.path(file)
-        return path.stat().st_size if path.is_file() else 0
+        with contextlib.suppress(FileNotFoundError):
+            return (self._directory / file).stat().st_size
+        return 0
 
     def intact(self, file: str, digest: str) -> bool:
         """As `Shelf.intact`."""
-        return is_intact(self.path(file), digest)
+        return is_intact(self._directory / file, digest)
 
     def move(self, file: str, to: str) -> None:
         """As `Shelf.move`."""
-        self._rename(self.path(file), to)
+        self._rename(self._directory / file, to)
 
     def remove(self, file: str) -> None:
         """As `Shelf.remove`."""
-        self.path(file).unlink(missing_ok=True)
+        (self._directory / file).unlink(missing_ok=True)
 
     def images(self) -> Iterator[Shelved]:
         """As `Shelf.images`."""
@@ -177,29 +178,24 @@ class SharedFolder(LocalFolder):
     def holds(self, file: str) -> bool:
         """As `Shelf.holds`."""
         with _answering():
-            return super().path(file).is_file()
+            return super().holds(file)
 
     def size(self, file: str) -> int:
         """As `Shelf.size`."""
-        with _answering(), contextlib.suppress(FileNotFoundError):
-            return super().path(file).stat().st_size
-        return 0
-
-    def intact(self, file: str, digest: str) -> bool:
-        """As `Shelf.intact`."""
-        return is_intact(super().path(file), digest)
+        with _answering():
+            return super().size(file)
 
     def move(self, file: str, to: str) -> None:
         """As `Shelf.move`."""
         with _answering():
-            self._rename(super().path(file), to)
+            super().move(file, to)
         self._cache.drop(file)
 
     def remove(self, file: str) -> None:
         """As `Shelf.remove`."""
         self._cache.drop(file)
         with _answering():
-            super().path(file).unlink(missing_ok=True)
+            super().remove(file)
 
     def sweep(self) -> int:
         """As `Shelf.sweep`: what this listener left. Storage that is away is swept as abandoned another day."""

@@ -36,11 +36,9 @@ def wanted_engines(settings: Settings, *, wait: bool = True) -> Engines:
 
 def tell_engine(c: Connection, refused: str) -> None:
     """Keep one alert open for as long as the wanted engine does not serve."""
+    alerts.keep(c, AlertKind.ENGINE_REFUSED, _SUBJECT, refused)
     if refused:
-        alerts.raise_alert(c, AlertKind.ENGINE_REFUSED, _SUBJECT, refused)
         log.error("worker.engine_refused", why=refused)
-    else:
-        alerts.settle(c, AlertKind.ENGINE_REFUSED, _SUBJECT)
 
 
 def least_halved(bundle: Bundle) -> int:

@@ -27,7 +27,7 @@ from node.contacts import ContactBook
 from node.data_directory import sole_owner
 from node.delivery import Deliverer
 from node.delivery_record import direct_undirected
-from node.dispatch.hints import make_hints
+from node.dispatch.hints import NoHints, make_hints
 from node.dispatch.local import Dispatcher
 from node.drift import watch_medians
 from node.errors import GiveUp
@@ -120,16 +120,7 @@ class Listener:
         self._hints = make_hints(settings, self._ledger)
         self._housekeeper = Housekeeper(ledger=self._ledger, work=self._daily(), hourly=self._hourly())
         self._dispatcher = self._make_dispatcher()
-        self._chores = Dispatcher(
-            self._ledger,
-            handlers={HOUSEKEEPING: self._housekeeper.do},
-            lanes={HOUSEKEEPING_LANE: 1},
-            lease=settings.fleet.lease,
-            poll=CHORES_POLL_SECONDS,
-            on_dead=self._bury,
-            max_crashes=None,  # a host that restarts often must not end them
-            hints=self._hints,
-        )
+        self._chores = self._make_chores()
         self._contacts = ContactBook(self._ledger, self._audit)
         self._scp = StorageScp(
             settings.reception,
@@ -155,12 +146,12 @@ class Listener:
         _bind(self._scp.start, "reception", self._settings.reception.port)
         _bind(self._feed.start, "clinical.mllp", self._settings.clinical.mllp.port)
         self._dispatcher.start()
-        self._hints.start({INFER_LANE, HOUSEKEEPING_LANE, *_lanes(self._settings)})
+        self._hints.start({INFER_LANE, *_lanes(self._settings)})
         with self._ledger.begin() as c:
             directed = direct_undirected(c, self._settings.delivery.destinations)
             watch_removed(c, (d.name for d in self._settings.delivery.destinations))
             breaker.keep_asking(c, self._settings.delivery)
-            _tell_receive_path(c, self._scp.fast_path_refused)
+            alerts.keep(c, AlertKind.FAST_PATH_REFUSED, "reception", "; ".join(self._scp.fast_path_refused))
         self._clock.start()
         self._housekeeper.ask_daily()
         self._housekeeper.ask_hourly()
@@ -222,6 +213,19 @@ class Listener:
             hints=self._hints,
         )
 
+    def _make_chores(self) -> Dispatcher:
+        """What keeps house. No hint wakes it: every commit would, to find nothing."""
+        return Dispatcher(
+            self._ledger,
+            handlers={HOUSEKEEPING: self._housekeeper.do},
+            lanes={HOUSEKEEPING_LANE: 1},
+            lease=self._settings.fleet.lease,
+            poll=CHORES_POLL_SECONDS,
+            on_dead=self._bury,
+            max_crashes=None,  # a host that restarts often must not end them
+            hints=NoHints(),
+        )
+
     def _make_clock(self) -> Clock:
         settings = self._settings
         return Clock(
@@ -267,14 +271,6 @@ class Listener:
                 self._housekeeper.bury(c, task, why)
             case _:
                 log.error("task.dead", kind=task.kind, key=task.key, error=str(why))
-
-
-def _tell_receive_path(c: Connection, reasons: tuple[str, ...]) -> None:
-    """Keep one alert open for as long as the own receive path is refused at start."""
-    if reasons:
-        alerts.raise_alert(c, AlertKind.FAST_PATH_REFUSED, "reception", "; ".join(reasons))
-    else:
-        alerts.settle(c, AlertKind.FAST_PATH_REFUSED, "reception")
 
 
 def _watch(settings: Settings) -> None:

@@ -136,10 +136,7 @@ class SpoolWatch:
         if bool(error) == self._away:
             return
         with self._ledger.begin() as c:
-            if error:
-                alerts.raise_alert(c, AlertKind.SPOOL_UNAVAILABLE, self._subject, error)
-            else:
-                alerts.settle(c, AlertKind.SPOOL_UNAVAILABLE, self._subject)
+            alerts.keep(c, AlertKind.SPOOL_UNAVAILABLE, self._subject, error)
         (log.error if error else log.info)("spool.watched", answers=not error, error=error)
         self._away = bool(error)
 

@@ -18,13 +18,14 @@ import structlog
 
 from config.settings import Settings
 from dicom_io.results import Installation
-from model.screener import load_screener
+from dicom_io.spool import Spool
+from model.screener import Screener, load_screener
 from node import process
 from node.active_model import activation, active_bundle, wait_for_change
 from node.amendment import ReviewCode
 from node.case import Delivered, Failed, ImageScored, Matched, NotApplicable, Received, Reported, Screened, Withdrawn
 from node.delivery_record import begin_deliveries
-from node.dispatch.hints import make_hints
+from node.dispatch.hints import Hints, make_hints
 from node.dispatch.local import Dispatcher
 from node.engine_choice import half_from, tell_engine, wanted_engines
 from node.engine_proof import EngineProof
@@ -76,27 +77,8 @@ def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> boo
     hints = make_hints(settings, ledger)
     spool = open_spool(settings)
     prove_spool(spool, ledger)
-    pipeline = Pipeline(
-        ledger=ledger,
-        spool=spool,
-        screener=screener,
-        settings=settings,
-        installation=Installation(namespace=namespace, serial=serial),
-        node_version=importlib.metadata.version("osteon"),
-        now=lambda: dt.datetime.now(dt.UTC),
-        narrowed_days=screener.lookback_days,
-        half_from=half_from(settings, screener.bundle),
-    )
-    worker = CaseWorker(ledger=ledger, pipeline=pipeline)
-    dispatcher = Dispatcher(
-        ledger,
-        handlers={ADVANCE: with_image(bounded(worker.advance, settings.model), spool, ledger)},
-        lanes={INFER_LANE: 1},
-        lease=settings.fleet.lease,
-        poll=settings.fleet.poll,
-        on_dead=worker.bury,
-        hints=hints,
-    )
+    pipeline = _pipeline(settings, ledger, spool, screener, Installation(namespace=namespace, serial=serial))
+    dispatcher = _dispatcher(settings, pipeline, hints)
     dispatcher.start()
     hints.start({INFER_LANE})
     ready()
@@ -111,6 +93,36 @@ def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> boo
     ledger.close()
     log.info("worker.stopped", renewed=renew)
     return renew
+
+
+def _pipeline(
+    settings: Settings, ledger: Ledger, spool: Spool, screener: Screener, installation: Installation
+) -> Pipeline:
+    return Pipeline(
+        ledger=ledger,
+        spool=spool,
+        screener=screener,
+        settings=settings,
+        installation=installation,
+        node_version=importlib.metadata.version("osteon"),
+        now=lambda: dt.datetime.now(dt.UTC),
+        narrowed_days=screener.lookback_days,
+        half_from=half_from(settings, screener.bundle),
+    )
+
+
+def _dispatcher(settings: Settings, pipeline: Pipeline, hints: Hints) -> Dispatcher:
+    """One image at a time, each within its limits, once it is on this host."""
+    worker = CaseWorker(ledger=pipeline.ledger, pipeline=pipeline)
+    return Dispatcher(
+        pipeline.ledger,
+        handlers={ADVANCE: with_image(bounded(worker.advance, settings.model), pipeline.spool, pipeline.ledger)},
+        lanes={INFER_LANE: 1},
+        lease=settings.fleet.lease,
+        poll=settings.fleet.poll,
+        on_dead=worker.bury,
+        hints=hints,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

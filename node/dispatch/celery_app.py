@@ -171,30 +171,28 @@ class _BrokerState:
         self._ledger = ledger
         self._subject = f"broker at {socket.gethostname()[:60]}"
         self._lock = threading.Lock()
-        self._told: bool | None = None
+        self._told: str | None = None
+        """Kind of the error that was told of; empty: that it answers; None: nothing yet."""
 
     def answers(self) -> None:
         """There is a connection."""
-        self._change(answers=True, error="")
+        self._change("")
 
     def lost(self, error: Exception) -> None:
         """There is none, or it broke. The text of the error is not kept: it may hold the broker's password."""
-        self._change(answers=False, error=type(error).__name__)
+        self._change(type(error).__name__)
 
-    def _change(self, *, answers: bool, error: str) -> None:
+    def _change(self, error: str) -> None:
         with self._lock:
-            if self._told is answers:
+            if self._told is not None and bool(self._told) == bool(error):
                 return
             try:
                 with self._ledger.begin() as c:
-                    if answers:
-                        alerts.settle(c, AlertKind.HINTS_LOST, self._subject)
-                    else:
-                        alerts.raise_alert(c, AlertKind.HINTS_LOST, self._subject, error)
+                    alerts.keep(c, AlertKind.HINTS_LOST, self._subject, error)
             except LedgerUnavailable:
                 return  # said at the next change or try
-            self._told = answers
-        if answers:
-            log.info("hints.broker_answers")
-        else:
+            self._told = error
+        if error:
             log.warning("hints.broker_lost", error=error, goes_on="by polling the ledger")
+        else:
+            log.info("hints.broker_answers")

@@ -111,6 +111,14 @@ def settle(c: Connection, kind: AlertKind, subject: str) -> None:
     c.execute(mine.values(cleared_at=dt.datetime.now(dt.UTC)))
 
 
+def keep(c: Connection, kind: AlertKind, subject: str, why: str) -> None:
+    """One alert is open for as long as there is a `why`: raise it, or settle it where that is empty."""
+    if why:
+        raise_alert(c, kind, subject, why)
+    else:
+        settle(c, kind, subject)
+
+
 def find(c: Connection, *, include_cleared: bool = False, limit: int = 200) -> tuple[Alert, ...]:
     """List alerts, latest first."""
     wanted = sa.select(alert).order_by(alert.c.last_at.desc(), alert.c.id.desc()).limit(limit)
