@@ -10,6 +10,7 @@ Not allowed here: any word about cases. What a handler means is the caller's; wh
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,6 +46,8 @@ Gate: TypeAlias = Callable[[Connection, str], bool]
 _WAYS_TO_END = 3
 """The handler's change, the burial, the burial alone; after that the lease runs out and the task comes back."""
 _PAUSE_SECONDS = 1.0
+_CLOCK_SECONDS = 60.0
+"""So often is the ledger searched for what another clock wrote: it reads every waiting task, 50 ms for 100,000."""
 _JOIN_SECONDS = 5.0
 _log = structlog.get_logger()
 
@@ -94,6 +97,7 @@ class Dispatcher:
         self._ended = threading.Event()
         self._running = Running(lease)
         self._clock = ClockWatch()
+        self._look_again = time.monotonic() + _CLOCK_SECONDS
         self._lanes = {name: Lane(threads) for name, threads in lanes.items()}
         self._threads: list[threading.Thread] = []
 
@@ -251,9 +255,16 @@ class Dispatcher:
                 _log.warning("dispatch.heartbeat_failed", error=_where(error))
 
     def _look_at_clock(self) -> None:
-        if self._clock.went_back():
-            with self._ledger.begin() as c:
-                _log.warning("dispatch.clock_went_back", tasks=clock_jump.heal(c))
+        """Also now and then: another host's clock may have been set back, and that host be gone."""
+        if not self._clock.went_back():
+            if time.monotonic() < self._look_again:
+                return
+            self._look_again = time.monotonic() + _CLOCK_SECONDS
+            with self._ledger.read() as c:
+                if not clock_jump.any_ahead(c):
+                    return
+        with self._ledger.begin() as c:
+            _log.warning("dispatch.clock_went_back", tasks=clock_jump.heal(c))
 
 
 def _finish(c: Connection, task: Task, change: Change | None) -> bool:

@@ -157,8 +157,7 @@ def checkpoint(c: Connection, task: Task) -> None:
         LostLease: another worker took it over; let it propagate, so that the transaction is rolled back.
 
     """
-    held = {"b_id": task.id, "b_fence": task.fence, "b_now": time.time()}
-    if c.execute(CHECKPOINT, held).rowcount != 1:
+    if c.execute(CHECKPOINT, {"b_id": task.id, "b_fence": task.fence}).rowcount != 1:
         raise LostLease(task.id)
 
 
@@ -175,7 +174,8 @@ def finish(c: Connection, task: Task) -> bool:
 
 def retry_later(c: Connection, task: Task, *, after: float, reason: str) -> bool:
     """`task` waits `after` seconds; no failure. Due at once when it was poked meanwhile. False as in `finish`."""
-    due_at = sa.case((t.c.due_at != task.due_at, t.c.due_at), else_=time.time() + after)
+    now = time.time()
+    due_at = sa.case((t.c.due_at != task.due_at, now), else_=now + after)
     return _complete(c, task, state="todo", due_at=due_at, attempts=task.attempts - 1, error=reason)
 
 

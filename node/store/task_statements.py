@@ -53,12 +53,15 @@ _HELD: Final = sa.update(t).where(ours(sa.bindparam("b_id"), sa.bindparam("b_fen
 
 ANY_DUE: Final = sa.select(t.c.id).where(t.c.lane == sa.bindparam("b_lane"), claimable(sa.bindparam("b_now"))).limit(1)
 CLAIM: Final = _claim()
-CHECKPOINT: Final = _HELD.values(updated_at=sa.bindparam("b_now"))
+CHECKPOINT: Final = _HELD.values(fence=t.c.fence)
+"""Changes nothing: it holds the row. A new `updated_at` would hide from `clock_jump` that the due time is another's."""
 MOVED: Final = sa.select(t.c.due_at != sa.bindparam("b_due")).where(t.c.id == sa.bindparam("b_id"))
 FINISH: Final = _HELD.values(
     RELEASED
     | {
         "state": sa.case((t.c.due_at != sa.bindparam("b_due"), "todo"), else_="done"),
+        # Round again at once, whatever clock moved it: that one may have been ahead.
+        "due_at": sa.case((t.c.due_at != sa.bindparam("b_due"), sa.bindparam("b_now")), else_=t.c.due_at),
         "attempts": 0,
         "error": None,
         "updated_at": sa.bindparam("b_now"),

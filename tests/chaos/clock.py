@@ -26,17 +26,24 @@ def follow(folder: Path) -> None:
     """Have this process live by the clock of the folder; by the true one where there is none."""
     if _file(folder).exists():
         coordinates = time_machine.travel(time.time(), tick=True).start()
-        threading.Thread(target=_follow, args=(folder, coordinates), daemon=True).start()
+        wrong_by = _set(folder, coordinates, 0.0)  # before anything of the process reads it
+        threading.Thread(target=_follow, args=(folder, coordinates, wrong_by), daemon=True).start()
 
 
-def _follow(folder: Path, coordinates: time_machine.Coordinates) -> None:
-    wrong_by = 0.0
-    while True:
-        wanted = float(_file(folder).read_text())
-        if wanted != wrong_by:
-            coordinates.shift(wanted - wrong_by)
-            wrong_by = wanted
+def _follow(folder: Path, coordinates: time_machine.Coordinates, wrong_by: float) -> None:
+    while _file(folder).exists():  # the campaign's folder goes before its process
+        wrong_by = _set(folder, coordinates, wrong_by)
         time.sleep(_LOOK_SECONDS)
+
+
+def _set(folder: Path, coordinates: time_machine.Coordinates, wrong_by: float) -> float:
+    try:
+        wanted = float(_file(folder).read_text())
+    except FileNotFoundError:
+        return wrong_by
+    if wanted != wrong_by:
+        coordinates.shift(wanted - wrong_by)
+    return wanted
 
 
 def _file(folder: Path) -> Path:

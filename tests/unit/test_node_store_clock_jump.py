@@ -58,3 +58,27 @@ def test_a_clock_that_only_goes_on_was_not_set_back() -> None:
     watch = clock_jump.ClockWatch()
     assert not watch.went_back()
     assert not watch.went_back()
+
+
+def test_what_a_clock_ahead_asked_for_during_the_work_goes_round_at_once(ledger: Ledger) -> None:
+    """A completion after the clock was set back is dated now, and would hide from `heal` when the rest was written."""
+    with ledger.begin() as c:
+        for key in ("done", "retried"):
+            jobs.enqueue(c, "probe", key, lane="probe")
+        done, retried = sorted(jobs.claim(c, "probe", 2, owner="us", lease=60), key=lambda task: task.key)
+        c.execute(sa.update(t).values(due_at=t.c.due_at + HOUR, updated_at=t.c.updated_at + HOUR))  # touched by another
+        assert jobs.finish(c, done)
+        assert jobs.retry_later(c, retried, after=60.0, reason="not yet")
+        assert {task.key for task in jobs.claim(c, "probe", 2, owner="us", lease=60)} == {"done", "retried"}
+
+
+def test_a_checkpoint_after_the_clock_was_set_back_does_not_hide_a_lease_of_the_future(ledger: Ledger) -> None:
+    with ledger.begin() as c:
+        jobs.enqueue(c, "advance", "1", lane="infer")
+        (task,) = jobs.claim(c, "infer", 1, owner="other", lease=60)
+        ahead = {name: t.c[name] + HOUR for name in ("due_at", "lease_until", "updated_at")}
+        c.execute(sa.update(t).values(ahead))
+        jobs.checkpoint(c, task)
+        assert clock_jump.any_ahead(c)
+        assert clock_jump.heal(c) == 1
+        assert not clock_jump.any_ahead(c)
