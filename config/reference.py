@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from config.clinical import Issuer
 from config.csv_feed import CsvSource, CsvValue
+from config.fields import described
 from config.hl7_feed import SendingApplication
 from config.hl7_out import Hl7Receiver
 from config.settings import Destination, Peer, Settings
@@ -47,26 +48,26 @@ def _table(group: BaseModel, *, path: str) -> list[str]:
     """TOML lines of one settings group: its values first, then its sub-tables (TOML's own order)."""
     values: list[str] = []
     tables: list[str] = []
-    for name, field in type(group).model_fields.items():
+    for name, description in described(type(group)).items():
         value = getattr(group, name)
         full = f"{path}.{name}" if path else name
         if isinstance(value, BaseModel):
             tables += ["", _comment((type(value).__doc__ or "").strip()), f"[{full}]", *_table(value, path=full)]
         elif full in _EXAMPLES:
-            tables += ["", _comment(field.description or ""), *_example(_EXAMPLES[full], full)]
+            tables += ["", _comment(description), *_example(_EXAMPLES[full], full)]
         elif isinstance(value, dict):
             inner = ", ".join(f"{key} = {_literal(item)}" for key, item in value.items())
-            values += [_comment(field.description or ""), f"{name} = {{ {inner} }}"]
+            values += [_comment(description), f"{name} = {{ {inner} }}"]
         else:
             line = f'#: {name} = ""' if value is None else f"{name} = {_literal(value)}"
-            values += [_comment(field.description or ""), line]
+            values += [_comment(description), line]
     return values + tables
 
 
 def _example(item: BaseModel, path: str) -> list[str]:
     lines = [f"#: [[{path}]]"]
-    for name, field in type(item).model_fields.items():
-        lines += [_comment(field.description or ""), f"#: {name} = {_literal(getattr(item, name))}"]
+    for name, description in described(type(item)).items():
+        lines += [_comment(description), f"#: {name} = {_literal(getattr(item, name))}"]
     return lines
 
 

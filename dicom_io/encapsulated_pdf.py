@@ -15,7 +15,6 @@ from dicom_io import page_words as words
 from dicom_io import uids, wording
 from dicom_io.envelope import ReportContext, base_arguments, local_time, stamp
 from dicom_io.page import draw_page
-from dicom_io.page_pdf import page_pdf
 from model.domain import Radiograph, Scored
 
 SERIES_NUMBER: Final = 9906
@@ -25,6 +24,8 @@ def build_pdf(
     header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext, *, digest: str
 ) -> Dataset:
     """Build the object; `secondary_capture.secondary_capture` says what the arguments are."""
+    from dicom_io.page_pdf import page_pdf  # noqa: PLC0415 - a third of a second, for what few sites ask for
+
     namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
     document = SOPClass(
         study_instance_uid=header.StudyInstanceUID,

@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from config import settings as module
+from config.fields import described
 from config.reference import defaults_toml
 from config.settings import Settings, SettingsError, load, parse
 
@@ -33,8 +34,8 @@ def test_every_setting_is_documented():
         f"{group.__name__}.{name}"
         for group in _groups(Settings)
         if group is not Settings
-        for name, field in group.model_fields.items()
-        if not field.description
+        for name, description in described(group).items()
+        if not description
     ]
     # The address of a destination says what it is by its name; everything else is explained.
     assert undocumented == []
