@@ -23,11 +23,14 @@ from config.code_file import code_table
 from node.demo.node_process import NodeProcess, free_port
 
 START_SECONDS = 90.0
+# Workers for each of two cores, as a site with long queues sets it; by default one core is the listener's.
 NODE_TOML = """
 [site]
 name = "bench"
 [storage]
 data_dir = {folder}
+[model]
+workers = 2
 [reception]
 port = {port}
 [clinical]
