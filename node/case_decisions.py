@@ -14,7 +14,7 @@ from node.delivery_record import resume_delivery
 from node.errors import FailureCode
 from node.results_out import resume as resume_results
 from node.results_out import take_back
-from node.store import alerts, case_json, cases, jobs, outbox, reviews
+from node.store import alerts, case_json, cases, jobs, reviews
 from node.store.alerts import AlertKind
 from node.store.engine import Connection
 from node.store.errors import NoSuchCase
@@ -105,7 +105,7 @@ def withdraw_case(
             return f"case {case_id} is withdrawn already; `osteon case {case_id}` says who was told"
         _reported(c, case_id)
         jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)  # the task first: see `node.waking`
-        outbox.lock_case(c, case_id)
+        cases.lock_case(c, case_id)
         case = _reported(c, case_id)
         withdrawn = Withdrawn(
             case_id=case_id,

@@ -12,7 +12,7 @@ from rich.table import Table
 from config.settings import Settings
 from node import process
 from node.case import Delivered, Reported
-from node.store import case_json, cases, duplicates, outbox, report_versions, reviews, sent
+from node.store import case_json, cases, duplicates, outbox, report_objects, report_versions, reviews, sent
 from node.store.case_json import words
 from node.store.delivery_list import UNPROVED
 from node.store.engine import Connection
@@ -114,7 +114,7 @@ def _version(c: Connection, case_id: int, version: Version) -> dict[str, Any]:
         "made_at": _time(version.made_at),
         "observations": list(version.basis.observations),
         "objects": [
-            {"kind": o.kind, "sop_instance_uid": o.sop_instance_uid} for o in outbox.frozen(c, case_id, number)
+            {"kind": o.kind, "sop_instance_uid": o.sop_instance_uid} for o in report_objects.frozen(c, case_id, number)
         ],
         "deliveries": [
             {

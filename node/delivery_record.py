@@ -58,7 +58,7 @@ def begin_deliveries(c: Connection, case_id: int, version: int, names: tuple[str
 
 def resume_delivery(c: Connection, case_id: int, *, only: str | None = None) -> tuple[str, ...]:
     """Take the refused deliveries of a case up again, now; their destinations. `only`: to one of them."""
-    outbox.lock_case(c, case_id)  # a newer version that is just made cancels these; they must not come back after it
+    cases.lock_case(c, case_id)  # a newer version that is just made cancels these; they must not come back after it
     refused = outbox.deliveries(c, case_id=case_id, destination=only, state=DeliveryState.REFUSED)
     for item in refused:
         outbox.wait_again(c, case_id, item.version, item.destination)

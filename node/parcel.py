@@ -15,10 +15,11 @@ from dicom_io.negotiation import SR_UIDS, Accepted, sr_class
 from dicom_io.sr_class import SR_CLASSES, in_class
 from dicom_io.storage_scu import OutgoingObject
 from node.read_back import Kept
-from node.store import destinations, outbox, sent, variants
+from node.store import destinations, outbox, report_objects, sent, variants
 from node.store.destinations import DestinationState
 from node.store.engine import Connection
-from node.store.outbox import Delivery, OutboxObject
+from node.store.outbox import Delivery
+from node.store.report_objects import OutboxObject
 from node.store.sent import SentObject
 
 _BY_UID = {uid: name for name, uid in SR_CLASSES.items()}
@@ -113,7 +114,7 @@ def load(c: Connection, case_id: int, version: int, name: str) -> Load:
     return Load(
         delivery=outbox.one(c, case_id, version, name),
         destination=destinations.get(c, name),
-        objects=(*(note for note in notes if note is not None), *outbox.objects(c, case_id, version)),
+        objects=(*(note for note in notes if note is not None), *report_objects.objects(c, case_id, version)),
         sent=known,
         earlier=_earlier(
             c, case_id, [one for one in known if one.kind == "sr" and one.version < version and one.sends]
@@ -181,7 +182,7 @@ def _other(item: OutboxObject, took: Accepted) -> Parcel | None:
 def _earlier(c: Connection, case_id: int, reports: Sequence[SentObject]) -> dict[str, tuple[str, str]]:
     known: dict[str, tuple[str, str]] = {}
     for one in reports:
-        frozen = next((o for o in outbox.frozen(c, case_id, one.version) if o.kind == "sr"), None)
+        frozen = next((o for o in report_objects.frozen(c, case_id, one.version) if o.kind == "sr"), None)
         if frozen is not None:
             known[frozen.sop_instance_uid] = (one.sop_class_uid, one.sop_instance_uid)
     return known

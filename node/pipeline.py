@@ -53,7 +53,7 @@ from node.film import Films
 from node.joining import Joined, Joiner
 from node.not_analysed import statement
 from node.report_context import report_context, summary
-from node.store import image_scores, outbox
+from node.store import image_scores, report_objects
 from node.store.clock_jump import SLACK_SECONDS
 from node.store.engine import Ledger
 
@@ -265,7 +265,7 @@ class Pipeline:
     def _made_here(self, case: Received) -> tuple[Reason, ...]:
         """An own result that came back is known by its UID, also where the archive changed its header."""
         with self.ledger.read() as connection:
-            ours = outbox.made_here(connection, case.source.reference.sop_instance_uid)
+            ours = report_objects.made_here(connection, case.source.reference.sop_instance_uid)
         return (Reason.OWN_RESULT,) if ours else ()
 
     def _too_young(self, age_years: float | None) -> tuple[Reason, ...]:

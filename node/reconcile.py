@@ -24,7 +24,7 @@ from node.delivery_record import RESENDS, refuse
 from node.errors import Retry
 from node.parcel import load
 from node.read_back import Kept, absent
-from node.store import alerts, cases, jobs, outbox, reconciliations, sent
+from node.store import alerts, cases, jobs, outbox, reconciliations, report_objects, sent
 from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
 from node.store.reconciliations import Known
@@ -198,7 +198,7 @@ def _send_again(c: Connection, one: Known, archive: str) -> None:
     person's matter.
     """
     version = one.version or 0
-    outbox.lock_case(c, one.case_id)
+    cases.lock_case(c, one.case_id)
     if not _stands(c, one):
         return
     if outbox.one(c, one.case_id, version, archive).resends >= RESENDS:
@@ -215,4 +215,4 @@ def _stands(c: Connection, one: Known) -> bool:
     """Whether that version is the case's newest, final, and can still be sent whole."""
     case = cases.load(c, one.case_id)
     newest = isinstance(case, Delivered) and case.version == one.version
-    return newest and outbox.whole(c, one.case_id, one.version or 0)
+    return newest and report_objects.whole(c, one.case_id, one.version or 0)

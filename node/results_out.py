@@ -29,7 +29,7 @@ from node.errors import FailureCode, GiveUp, Retry
 from node.feeds import hl7_out, mllp_client
 from node.feeds.hl7_out import Envelope, Meaning
 from node.feeds.mllp_client import Address, Answer, NoAnswer
-from node.store import alerts, cases, jobs, outbox, result_messages
+from node.store import alerts, cases, jobs, report_objects, result_messages
 from node.store.alerts import AlertKind
 from node.store.clinical_orders import order_numbers
 from node.store.engine import Connection, Ledger
@@ -133,7 +133,7 @@ class ResultSender:
 
     def _build(self, key: MessageKey, receiver: Hl7Receiver) -> FrozenMessage:
         with self.ledger.read() as c:
-            sr = next((o.part10 for o in outbox.objects(c, key.case_id, key.version, kind="sr")), None)
+            sr = next((o.part10 for o in report_objects.objects(c, key.case_id, key.version, kind="sr")), None)
             report = self._summary(sr)
             placer, filler = order_numbers(c, report.accession, report.study_uid)
             taken_at = self._taken_at(c, key.case_id)

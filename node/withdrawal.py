@@ -25,7 +25,7 @@ from node.case import Basis, Cause, Withdrawn
 from node.delivery_record import begin_deliveries, under_way
 from node.errors import FailureCode, GiveUp, Retry
 from node.pipeline import Pipeline
-from node.store import alerts, cases, outbox, report_versions, sent, variants
+from node.store import alerts, cases, outbox, report_objects, report_versions, sent, variants
 from node.store.alerts import AlertKind
 from node.store.engine import Connection
 from node.store.report_versions import FrozenSr
@@ -117,7 +117,7 @@ def save_statement(c: Connection, *, statement: Stated) -> None:
     """Freeze the statement and the notes and have them delivered, in one transaction."""
     case = statement.case
     if statement.objects:
-        outbox.freeze_once(c, case.case_id, case.version, statement.objects)
+        report_objects.freeze_once(c, case.case_id, case.version, statement.objects)
         report_versions.record(c, case.case_id, case.version, Basis(cause=Cause.WITHDRAWAL, changed=case.rejection))
         for name, note in statement.notes.items():
             variants.freeze(c, case.case_id, case.version, note)

@@ -35,7 +35,7 @@ from node.pipeline import Pipeline, Step
 from node.reconsider import Reconsideration, Weighed
 from node.results_out import open_results
 from node.shared_spool import open_spool, prove_spool, with_image
-from node.store import alerts, cases, image_scores, jobs, outbox, report_versions, reviews
+from node.store import alerts, cases, image_scores, jobs, outbox, report_objects, report_versions, reviews
 from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
 from node.store.installation import installation_identity
@@ -190,11 +190,11 @@ def save_step(c: Connection, *, task: Task, step: Step) -> None:
     if step.basis is not None and isinstance(case, Reported | Delivered):
         report_versions.record(c, case.case_id, case.version, step.basis)
     if isinstance(case, Reported):
-        outbox.freeze_once(c, case.case_id, case.version, step.objects)
+        report_objects.freeze_once(c, case.case_id, case.version, step.objects)
         begin_deliveries(c, case.case_id, case.version, case.destinations)
         open_results(c, case.case_id, case.version, step.receivers)
     if isinstance(case, NotApplicable) and step.objects:
-        outbox.freeze_once(c, case.case_id, 1, step.objects)
+        report_objects.freeze_once(c, case.case_id, 1, step.objects)
         begin_deliveries(c, case.case_id, 1, step.destinations)
 
 
@@ -211,7 +211,7 @@ def save_last_step(c: Connection, *, task: Task, step: Step) -> None:
 
 def save_unless_withdrawn(c: Connection, *, task: Task, case: Reported | Delivered, weighed: Weighed) -> None:
     """Record what weighing brought, unless a person withdrew the report meanwhile: then it is over with it."""
-    outbox.lock_case(c, case.case_id)
+    cases.lock_case(c, case.case_id)
     if not isinstance(cases.load(c, case.case_id), Withdrawn):
         save_weighed(c, task=task, case=case, weighed=weighed)
 
@@ -220,7 +220,7 @@ def save_weighed(c: Connection, *, task: Task, case: Reported | Delivered, weigh
     """Record what weighing brought. An amendment that names too few or too many predecessors is built anew."""
     case_id = case.case_id
     if weighed.amended is not None:
-        outbox.lock_case(c, case_id)  # from here on no earlier version begins to be sent
+        cases.lock_case(c, case_id)  # from here on no earlier version begins to be sent
         if report_versions.released(c, case_id) != weighed.released:
             jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)
             return

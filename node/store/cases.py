@@ -134,6 +134,19 @@ def load(c: Connection, case_id: int) -> Case:
     return found
 
 
+def lock_case(c: Connection, case_id: int) -> None:
+    """Serialise on the case until the transaction ends (PostgreSQL; on SQLite every writer is alone anyway).
+
+    Raises:
+        NoSuchCase: the case is unknown.
+
+    """
+    row = sa.select(screening_case.c.id).where(screening_case.c.id == case_id).with_for_update()
+    if c.execute(row).first() is None:
+        msg = f"case {case_id} does not exist"
+        raise NoSuchCase(msg)
+
+
 def by_uid(c: Connection, sop_instance_uid: str) -> Case | None:
     """Return the case of an image."""
     return _load(c, screening_case.c.sop_instance_uid == sop_instance_uid)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 
 import sqlalchemy as sa
 
+from node.store.cases import lock_case
 from node.store.engine import Connection
-from node.store.outbox import lock_case
 from node.store.result_schema import result_message
 from node.store.upsert import insert
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from node.store.delivery_schema import outbox_variant
 from node.store.engine import Connection
 from node.store.errors import DamagedObject
-from node.store.outbox import Freezable, OutboxObject
+from node.store.report_objects import Freezable, OutboxObject
 from node.store.upsert import insert
 
 _t = outbox_variant.c

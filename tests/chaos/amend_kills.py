@@ -26,7 +26,7 @@ from dicom_io.received import StoredInstance
 from node.case import Delivered
 from node.delivery import Deliverer
 from node.errors import Retry
-from node.store import jobs, outbox, report_versions
+from node.store import jobs, report_objects, report_versions
 from node.store.engine import open_ledger
 from node.store.schema import task as task_table
 
@@ -110,7 +110,7 @@ def audit(desk: Desk, received: Sequence[StoredInstance]) -> list[str]:
         return [f"the case ended as {type(case).__name__}, version {getattr(case, 'version', None)}"]
     with desk.ledger.read() as c:
         numbers = [v.version for v in report_versions.all_of(c, 1)]
-        frozen = {o.sop_instance_uid: v for v in numbers for o in outbox.objects(c, 1, v)}
+        frozen = {o.sop_instance_uid: v for v in numbers for o in report_objects.objects(c, 1, v)}
         documents = [dcmread(BytesIO(d.part10)) for d in report_versions.documents(c, 1)]
         released = report_versions.released(c, 1)
     if numbers != [1, 2]:

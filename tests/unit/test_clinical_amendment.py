@@ -20,7 +20,7 @@ from support.tools import require_tool
 
 from model.domain import MatchClass, Mode
 from node.case import Cause, Delivered, Reported, Screened
-from node.store import cases, jobs, outbox, report_versions
+from node.store import cases, jobs, outbox, report_objects, report_versions
 from node.store.outbox import DeliveryState
 from node.store.schema import task as task_table
 from node.tasks import advance_key
@@ -60,7 +60,7 @@ def deliveries(desk, case_id):
 
 def sr(desk, case_id, version):
     with desk.ledger.read() as c:
-        found = outbox.objects(c, case_id, version)
+        found = report_objects.objects(c, case_id, version)
     return hd.sr.srread(BytesIO(found[-1].part10))
 
 
@@ -219,13 +219,13 @@ def test_version_two_is_a_later_document_of_the_same_series_that_names_the_first
     for keyword in OF_THE_SERIES:
         assert first[keyword].value == second[keyword].value, keyword
     with desk.ledger.read() as c:
-        pages = [dcmread(BytesIO(outbox.objects(c, case_id, v)[0].part10)) for v in (1, 2)]
+        pages = [dcmread(BytesIO(report_objects.objects(c, case_id, v)[0].part10)) for v in (1, 2)]
     assert pages[0].SeriesInstanceUID != pages[1].SeriesInstanceUID
     assert pages[1].SeriesDescription == f"v2 {pages[0].SeriesDescription}"
     require_tool("dciodvfy")
     for version in (1, 2):
         with desk.ledger.read() as c:
-            for item in outbox.objects(c, case_id, version):
+            for item in report_objects.objects(c, case_id, version):
                 path = tmp_path / f"{version}.{item.kind}.dcm"
                 path.write_bytes(item.part10)
                 assert errors_of("dciodvfy", "-new", str(path), marks=("Error",)) == []

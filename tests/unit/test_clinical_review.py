@@ -22,7 +22,7 @@ from node.alert_views import MEANINGS, clear_alert, show_alerts
 from node.case import Cause, Delivered, Reported
 from node.case_decisions import amend_case, keep_case
 from node.case_views import show_case, show_cases
-from node.store import alerts, cases, clinical_merges, jobs, outbox, report_versions, reviews
+from node.store import alerts, cases, clinical_merges, jobs, report_objects, report_versions, reviews
 from node.store.alerts import AlertKind
 from node.store.errors import LedgerUnavailable, NoSuchCase
 from node.store.installation import installation_identity
@@ -301,7 +301,7 @@ def test_osteon_case_shows_every_version_with_its_uids_and_deliveries(desk, ledg
     assert (first["cause"], second["cause"]) == ("first", "late-data")
     assert second["changed"] == "category BETWEEN -> BELOW; weight changed"
     with desk.ledger.read() as c:
-        frozen = [[o.sop_instance_uid for o in outbox.frozen(c, case_id, v)] for v in (1, 2)]
+        frozen = [[o.sop_instance_uid for o in report_objects.frozen(c, case_id, v)] for v in (1, 2)]
     assert [[o["sop_instance_uid"] for o in v["objects"]] for v in (first, second)] == frozen
     assert [v["deliveries"][0]["state"] for v in (first, second)] == ["delivered", "waiting"]
     show_case(at(ledger_url), case_id, as_json=False)

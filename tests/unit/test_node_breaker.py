@@ -15,8 +15,9 @@ from node import delivery_decisions, delivery_views
 from node.breaker import Pace, lane_flows, watch_removed
 from node.case import Delivered, Failed, Reported
 from node.demo.node_process import free_port
-from node.store import alerts, delivery_list, destinations, jobs
+from node.store import alerts, delivery_list, destinations, jobs, report_objects
 from node.store.destinations import Breaker, DestinationState
+from node.store.engine import open_ledger
 from node.store.errors import NoSuchCase
 from node.store.outbox import DeliveryState
 
@@ -73,13 +74,10 @@ def test_it_opens_after_five_connection_failures_asks_by_echo_and_releases_the_b
 
 
 def post_objects(made, case_id):
-    from node.store import outbox  # noqa: PLC0415
-    from node.store.engine import open_ledger  # noqa: PLC0415
-
     ledger = open_ledger(made / "ledger.db")
     try:
         with ledger.read() as c:
-            return outbox.frozen(c, case_id, 1)
+            return report_objects.frozen(c, case_id, 1)
     finally:
         ledger.close()
 

@@ -20,7 +20,7 @@ from node.delivery import Deliverer
 from node.delivery_record import direct_undirected, resume_delivery
 from node.demo.node_process import free_port
 from node.errors import Retry
-from node.store import cases, jobs, outbox, report_versions
+from node.store import cases, jobs, outbox, report_objects, report_versions
 from node.store.outbox import DeliveryState
 from node.worker import CaseWorker
 
@@ -180,7 +180,7 @@ def test_a_page_that_was_stored_without_its_sr_is_replaced_by_the_next_version(l
     desk.work()
     with ledger.read() as c:
         assert report_versions.released(c, case_id) == (1,)
-        first, second = (dcmread(BytesIO(outbox.objects(c, case_id, v)[-1].part10)) for v in (1, 2))
+        first, second = (dcmread(BytesIO(report_objects.objects(c, case_id, v)[-1].part10)) for v in (1, 2))
     (study,) = second.PredecessorDocumentsSequence
     (named,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert named.ReferencedSOPInstanceUID == first.SOPInstanceUID

@@ -12,7 +12,7 @@ from support.post import Post
 from support.reporting import adt, weight
 
 from node.case import Delivered, Reported
-from node.store import alerts, outbox, sent, variants
+from node.store import alerts, report_objects, sent, variants
 from node.store.engine import open_ledger
 from node.store.outbox import DeliveryState
 
@@ -55,7 +55,7 @@ def test_negotiation_against_scps_accepting(ledger, tmp_path, accepts, gets, nam
     assert (received.SOPInstanceUID == frozen.sop_instance_uid) is (gets == E)
     assert not open_alerts(ledger)
     with ledger.read() as c:
-        assert outbox.made_here(c, received.SOPInstanceUID)
+        assert report_objects.made_here(c, received.SOPInstanceUID)
 
 
 def test_sc_only_gets_the_page_alone_and_raises_the_alert(ledger, tmp_path):
@@ -103,7 +103,7 @@ def test_an_archive_that_only_speaks_implicit_gets_implicit(ledger, tmp_path):
     assert report.PatientID == "0012345"
     assert len(page.PixelData) == page.Rows * page.Columns * page.SamplesPerPixel
     with ledger.read() as c:
-        frozen = dcmread(BytesIO(outbox.objects(c, case_id, 1)[0].part10))
+        frozen = dcmread(BytesIO(report_objects.objects(c, case_id, 1)[0].part10))
     frozen.decompress(generate_instance_uid=False)
     assert page.PixelData == frozen.PixelData
 

@@ -19,7 +19,7 @@ from node.case import Delivered, Failed, NotApplicable, Proof, Withdrawn
 from node.delivery_record import begin_deliveries, record_delivered
 from node.errors import FailureCode, Retry
 from node.reconcile import Reconciler
-from node.store import alerts, cases, jobs, outbox, reconciliations, sent
+from node.store import alerts, cases, jobs, outbox, reconciliations, report_objects, sent
 from node.store.schema import outbox_object
 from node.store.sent import SentObject
 from node.tasks import DELIVER, deliver_key
@@ -125,7 +125,7 @@ def delivered_case(place, number):
         built = SimpleNamespace(
             kind="sr", sop_class_uid=SR, sop_instance_uid=str(report.SOPInstanceUID), part10=_part10(report)
         )
-        objects = outbox.freeze_once(c, case_id, 1, [built])
+        objects = report_objects.freeze_once(c, case_id, 1, [built])
         begin_deliveries(c, case_id, 1, ("pacs",))
         thing = SentObject(
             destination="pacs",

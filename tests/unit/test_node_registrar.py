@@ -32,7 +32,7 @@ from node.dispatch.local import Dispatcher
 from node.errors import FailureCode
 from node.listener import Listener
 from node.registrar import Registrar
-from node.store import cases, duplicates, jobs, outbox
+from node.store import cases, duplicates, jobs, report_objects
 from node.store.engine import Ledger, open_ledger
 from node.store.schema import screening_case
 from node.tasks import ADVANCE, INFER_LANE
@@ -158,7 +158,7 @@ def test_an_own_result_that_the_archive_changed_is_known_by_its_uid(ledger: Ledg
     coerced.SOPClassUID = uid.SecondaryCaptureImageStorage
     page = OutgoingPage(str(coerced.SOPInstanceUID))
     with ledger.begin() as c:
-        outbox.freeze_once(c, source.case_id, 1, [page])
+        report_objects.freeze_once(c, source.case_id, 1, [page])
     ended = steps.advance(receive(ledger, steps.spool, coerced)).case
     assert isinstance(ended, NotApplicable)
     assert ended.reasons == (Reason.OWN_RESULT,)

@@ -21,7 +21,7 @@ from node.delivery_record import begin_deliveries
 from node.errors import FailureCode, GiveUp
 from node.housekeeping import MEDIANS, RETENTION, Housekeeper, ask_now
 from node.retention import Keeper, purge_and_tell
-from node.store import alerts, cases, duplicates, image_scores, outbox, reviews
+from node.store import alerts, cases, duplicates, image_scores, outbox, report_objects, reviews
 from node.store.jobs import claim, finish
 from node.tasks import HOUSEKEEPING, HOUSEKEEPING_LANE
 
@@ -191,16 +191,16 @@ def test_pages_keep_uid_and_digest_when_their_bytes_go_and_an_sr_keeps_its_bytes
         kind="sr", sop_class_uid="1.2.840.10008.5.1.4.1.1.88.22", sop_instance_uid="1.2.3.10", part10=b"sr"
     )
     with place.ledger.begin() as c:
-        frozen = outbox.freeze_once(c, number, 1, [page, report])
-        assert outbox.whole(c, number, 1)
+        frozen = report_objects.freeze_once(c, number, 1, [page, report])
+        assert report_objects.whole(c, number, 1)
         cases.save(c, delivered(number, of))
     assert due(place)["reports"] == 1
     place.keeper().purge()
     with place.ledger.read() as c:
-        assert outbox.frozen(c, number, 1) == frozen
-        assert [one.part10 for one in outbox.objects(c, number, 1, kind="sr")] == [b"sr"]
-        assert not outbox.whole(c, number, 1)
-        assert outbox.made_here(c, "1.2.3.9")
+        assert report_objects.frozen(c, number, 1) == frozen
+        assert [one.part10 for one in report_objects.objects(c, number, 1, kind="sr")] == [b"sr"]
+        assert not report_objects.whole(c, number, 1)
+        assert report_objects.made_here(c, "1.2.3.9")
         assert cases.load(c, number).result == scored()
     assert due(place)["reports"] == 0
 
@@ -209,7 +209,7 @@ def test_without_a_period_reports_are_never_due(place):
     number, of, _ = case_with_file(place, 1)
     built = SimpleNamespace(kind="page", sop_class_uid="1.2.3", sop_instance_uid="1.2.3.9", part10=b"sr")
     with place.ledger.begin() as c:
-        outbox.freeze_once(c, number, 1, [built])
+        report_objects.freeze_once(c, number, 1, [built])
         cases.save(c, delivered(number, of))
     forever = place.settings.model_copy(update={"retention": Retention()})
     keeper = Keeper(ledger=place.ledger, spool=place.spool, settings=forever, now=lambda: NOON + 100 * LATER)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from support.ledgers import NOON, source
 
 from node.case import Proof
-from node.store import cases, outbox, report_versions
+from node.store import cases, outbox, report_objects, report_versions
 from node.store.engine import Ledger
 from node.store.errors import DamagedObject, NoSuchCase
 from node.store.outbox import DeliveryState
@@ -43,44 +43,44 @@ def deliver(ledger: Ledger, case_id: int, destination: str, *, at: dt.datetime =
 
 def test_objects_keep_bytes_and_order(ledger: Ledger, case_id: int):
     with ledger.begin() as c:
-        frozen = outbox.freeze_once(c, case_id, 1, [PAGE, REPORT])
+        frozen = report_objects.freeze_once(c, case_id, 1, [PAGE, REPORT])
     assert [(o.kind, o.sop_instance_uid) for o in frozen] == [("page", "2.25.1"), ("sr", "2.25.2")]
     with ledger.read() as c:
-        kept = outbox.objects(c, case_id, 1)
-        assert outbox.objects(c, case_id, 2) == ()
+        kept = report_objects.objects(c, case_id, 1)
+        assert report_objects.objects(c, case_id, 2) == ()
     assert [o.part10 for o in kept] == [PAGE.part10, REPORT.part10]
     assert [o.sha256 for o in kept] == [o.sha256 for o in frozen]
 
 
 def test_what_is_frozen_stays(ledger: Ledger, case_id: int):
     with ledger.begin() as c:
-        first = outbox.freeze_once(c, case_id, 1, [PAGE, REPORT])
+        first = report_objects.freeze_once(c, case_id, 1, [PAGE, REPORT])
     changed = Built(kind="sr", sop_class_uid="1.2.88", sop_instance_uid="2.25.3", part10=b"rebuilt")
     with ledger.begin() as c:
-        assert outbox.freeze_once(c, case_id, 1, [changed]) == first
-        assert [o.part10 for o in outbox.objects(c, case_id, 1)] == [PAGE.part10, REPORT.part10]
-        (second,) = outbox.freeze_once(c, case_id, 2, [changed])
+        assert report_objects.freeze_once(c, case_id, 1, [changed]) == first
+        assert [o.part10 for o in report_objects.objects(c, case_id, 1)] == [PAGE.part10, REPORT.part10]
+        (second,) = report_objects.freeze_once(c, case_id, 2, [changed])
     assert second.sop_instance_uid == "2.25.3"
 
 
 def test_one_uid_never_names_two_objects(ledger: Ledger, case_id: int):
     with ledger.begin() as c:
-        outbox.freeze_once(c, case_id, 1, [REPORT])
+        report_objects.freeze_once(c, case_id, 1, [REPORT])
     with pytest.raises(sa.exc.IntegrityError), ledger.begin() as c:
-        outbox.freeze_once(c, case_id, 2, [REPORT])
+        report_objects.freeze_once(c, case_id, 2, [REPORT])
 
 
 def test_nothing_is_frozen_for_an_unknown_case(ledger: Ledger):
     with pytest.raises(NoSuchCase), ledger.begin() as c:
-        outbox.freeze_once(c, 404, 1, [REPORT])
+        report_objects.freeze_once(c, 404, 1, [REPORT])
 
 
 def test_changed_bytes_are_noticed_before_they_are_sent(ledger: Ledger, case_id: int):
     with ledger.begin() as c:
-        outbox.freeze_once(c, case_id, 1, [REPORT])
+        report_objects.freeze_once(c, case_id, 1, [REPORT])
         c.execute(sa.update(outbox_object).values(part10=b"rep0rt"))
     with ledger.read() as c, pytest.raises(DamagedObject, match=r"2\.25\.2"):
-        outbox.objects(c, case_id, 1)
+        report_objects.objects(c, case_id, 1)
 
 
 def test_a_case_is_served_when_its_last_destination_is(ledger: Ledger, case_id: int):

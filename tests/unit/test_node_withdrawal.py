@@ -17,7 +17,7 @@ from dicom_io.document_check import ReportInvalid
 from node.case import Withdrawn
 from node.case_decisions import retry_case, withdraw_case
 from node.errors import FailureCode, GiveUp
-from node.store import alerts, cases, jobs, outbox, report_versions, retention, reviews, sent
+from node.store import alerts, cases, jobs, outbox, report_objects, report_versions, retention, reviews, sent
 from node.store.errors import NoSuchCase
 from node.store.outbox import DeliveryState
 
@@ -178,7 +178,7 @@ def test_a772_of_a_note_that_names_several_objects_is_an_alert_since_one_of_them
                         sop_class_uid=one.sop_class_uid,
                         sop_instance_uid=one.sop_instance_uid,
                     )
-                    for one in outbox.frozen(c, 1, 1)
+                    for one in report_objects.frozen(c, 1, 1)
                 ],
             )
         withdraw(tmp_path, post)
@@ -203,7 +203,7 @@ def test_a_report_is_withdrawn_after_its_page_was_let_go(made, tmp_path):
         there = {(sop_class, uid) for sop_class, uid, _ in pacs.wire}
         with post.ledger.begin() as c:
             retention.empty_reports(c, [1])
-            assert not outbox.whole(c, 1, 1)
+            assert not report_objects.whole(c, 1, 1)
         withdraw(tmp_path, post)
         assert post.delivery(1, 2).state is DeliveryState.DELIVERED
     note = next(one for one in pacs.kept.values() if one.SOPClassUID == NOTE)

@@ -13,7 +13,7 @@ from support.node_parts import TAKEN, pipeline, receive
 from node.case import Failed, NotApplicable, Received, Reported
 from node.dispatch.local import Dispatcher
 from node.errors import FailureCode, GiveUp
-from node.store import alerts, cases, jobs, outbox
+from node.store import alerts, cases, jobs, report_objects
 from node.store.errors import LostLease
 from node.store.schema import task as table
 from node.tasks import ADVANCE, INFER_LANE
@@ -46,7 +46,7 @@ def test_a_film_becomes_a_frozen_report_with_a_delivery_task(worker, ledger):
     run(worker, until=lambda: isinstance(state(ledger, case.case_id), Reported))
     with ledger.read() as c:
         reported = cases.load(c, case.case_id)
-        frozen = outbox.objects(c, case.case_id, 1)
+        frozen = report_objects.objects(c, case.case_id, 1)
         task = jobs.get(c, "deliver", f"{case.case_id}|1|pacs")
         visited = [event.state for event in cases.history(c, case.case_id)]
     assert [o.sop_instance_uid for o in reported.objects] == [o.sop_instance_uid for o in frozen]
@@ -71,7 +71,7 @@ def test_a_report_that_cannot_be_recorded_fails_its_case(worker, ledger):
     objects = worker.advance(task).keywords["step"].objects
     other = receive(ledger, worker.pipeline.spool, radiograph_dataset(number=9))
     with ledger.begin() as c:
-        outbox.freeze_once(c, other.case_id, 1, objects)
+        report_objects.freeze_once(c, other.case_id, 1, objects)
         c.execute(sa.update(table).where(table.c.id == task.id).values(state="todo", lease_until=None, attempts=7))
     run(worker, until=lambda: isinstance(state(ledger, case.case_id), Failed))
     assert state(ledger, case.case_id).code is FailureCode.UNEXPECTED

@@ -1,0 +1,115 @@
+"""Report objects with their bytes, fixed before the first send.
+
+A report that is sent twice is byte-identical, so the second is the archive's duplicate and never a second finding.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from node.case import ReportObject
+from node.store.cases import lock_case
+from node.store.delivery_schema import outbox_variant
+from node.store.engine import Connection
+from node.store.errors import DamagedObject
+from node.store.schema import outbox_object
+
+
+class Freezable(Protocol):
+    """A built object as `dicom_io.results` gives it."""
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def sop_class_uid(self) -> str: ...  # noqa: D102
+    @property
+    def sop_instance_uid(self) -> str: ...  # noqa: D102
+    @property
+    def part10(self) -> bytes: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxObject:
+    """One frozen object; `part10` is the DICOM file (PS3.10) that is sent, always the same bytes."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    sha256: str
+    part10: bytes = field(repr=False)
+
+
+def freeze_once(c: Connection, case_id: int, version: int, objects: Sequence[Freezable]) -> tuple[ReportObject, ...]:
+    """Fix the objects of a report version in the order of sending; the SR last.
+
+    A second call changes nothing and returns what is frozen, also when `objects` differ.
+
+    Raises:
+        NoSuchCase: the case is unknown.
+
+    """
+    lock_case(c, case_id)
+    if already := frozen(c, case_id, version):
+        return already
+    now = dt.datetime.now(dt.UTC)
+    rows = [
+        {"case_id": case_id, "version": version, "position": position, "frozen_at": now, "part10": item.part10}
+        | {"kind": item.kind, "sop_class_uid": item.sop_class_uid, "sop_instance_uid": item.sop_instance_uid}
+        | {"sha256": hashlib.sha256(item.part10).hexdigest()}
+        for position, item in enumerate(objects)
+    ]
+    if rows:
+        c.execute(sa.insert(outbox_object), rows)
+    return frozen(c, case_id, version)
+
+
+def frozen(c: Connection, case_id: int, version: int) -> tuple[ReportObject, ...]:
+    """The frozen objects of a version without their bytes, in the order of sending."""
+    columns = outbox_object.c
+    wanted = sa.select(columns.kind, columns.sop_class_uid, columns.sop_instance_uid, columns.sha256)
+    rows = c.execute(wanted.where(_version(case_id, version)).order_by(columns.position)).mappings().all()
+    return tuple(ReportObject(**row) for row in rows)
+
+
+def made_here(c: Connection, sop_instance_uid: str) -> bool:
+    """Whether this ledger's node made that object: an archive that routes by study sends it back."""
+    columns = (outbox_object.c.sop_instance_uid, outbox_variant.c.sop_instance_uid)
+    known = sa.union_all(*(sa.select(column).where(column == sop_instance_uid) for column in columns))
+    return c.execute(known).first() is not None
+
+
+def objects(c: Connection, case_id: int, version: int, *, kind: str | None = None) -> tuple[OutboxObject, ...]:
+    """Return the frozen objects with their bytes, in the order of sending; `kind`: only those.
+
+    Raises:
+        DamagedObject: bytes no longer have their digest.
+
+    """
+    which = _version(case_id, version)
+    if kind is not None:
+        which = sa.and_(which, outbox_object.c.kind == kind)
+    columns = outbox_object.c
+    wanted = sa.select(columns.kind, columns.sop_class_uid, columns.sop_instance_uid, columns.sha256, columns.part10)
+    rows = c.execute(wanted.where(which).order_by(columns.position)).mappings().all()
+    found = tuple(OutboxObject(**row) for row in rows)
+    for item in found:
+        if hashlib.sha256(item.part10).hexdigest() != item.sha256:
+            msg = f"object {item.sop_instance_uid} of case {case_id} does not have the digest it was frozen with"
+            raise DamagedObject(msg)
+    return found
+
+
+def whole(c: Connection, case_id: int, version: int) -> bool:
+    """Whether every object of the version still has its bytes: retention lets go those of all but the SR."""
+    gone = sa.and_(_version(case_id, version), sa.func.length(outbox_object.c.part10) == 0)
+    return c.execute(sa.select(outbox_object.c.kind).where(gone).limit(1)).first() is None
+
+
+def _version(case_id: int, version: int) -> sa.ColumnElement[bool]:
+    return sa.and_(outbox_object.c.case_id == case_id, outbox_object.c.version == version)
