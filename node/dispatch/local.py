@@ -47,7 +47,7 @@ _WAYS_TO_END = 3
 """The handler's change, the burial, the burial alone; after that the lease runs out and the task comes back."""
 _PAUSE_SECONDS = 1.0
 _CLOCK_SECONDS = 60.0
-"""So often is the ledger searched for what another clock wrote: it reads every waiting task, 50 ms for 100,000."""
+"""So often is the ledger searched for what another clock wrote; 100,000 waiting tasks are read in 17 ms (SQLite)."""
 _JOIN_SECONDS = 5.0
 _log = structlog.get_logger()
 
