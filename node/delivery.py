@@ -27,7 +27,7 @@ from node.delivery_record import record_delivered, refuse
 from node.errors import GiveUp, Retry
 from node.parcel import Load, Parcel, load, pack
 from node.proof_kind import first_kind
-from node.store import alerts, destinations, jobs, outbox, sent, variants
+from node.store import alerts, commitments_asked, destinations, jobs, outbox, sent, variants
 from node.store.alerts import AlertKind
 from node.store.delivery_list import UNPROVED
 from node.store.destinations import Breaker
@@ -181,6 +181,7 @@ class Deliverer:
                 record_delivered(case_id, version, name, self.now())(c)
             else:
                 outbox.mark_sent(c, case_id, version, name, proof=kind, at=self.now())
+                commitments_asked.forget(c, case_id, version, name)
                 jobs.touch(c, PROVE, deliver_key(case_id, version, name), lane=destination_lane(name))
             if what.destination.breaker is Breaker.RECOVERING:
                 breaker.end_recovery(c, name, self.now())

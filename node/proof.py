@@ -110,7 +110,7 @@ class Prover:
             if to is None or delivery.state is not DeliveryState.SENT or delivery.sent_at is None:
                 return None
             known = sent.of_case(c, case_id, destination=name)
-            asked = commitments_asked.since(c, case_id, version, name, after=delivery.sent_at)
+            asked = commitments_asked.of_delivery(c, case_id, version, name)
         # A note is not asked for: archives that act on notes hide them together with what they reject.
         objects = tuple(one for one in known if one.version == version and one.kind != "note" and one.stored)
         return Claim(delivery=delivery, to=to, objects=objects, asked=asked)

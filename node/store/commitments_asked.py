@@ -58,11 +58,22 @@ def tell(
     return None if row is None else _asked(row)
 
 
-def since(c: Connection, case_id: int, version: int, destination: str, *, after: dt.datetime) -> tuple[Asked, ...]:
-    """The requests for one delivery made since then, oldest first."""
-    which = sa.and_(_t.case_id == case_id, _t.version == version, _t.destination == destination, _t.asked_at >= after)
-    rows = c.execute(sa.select(commitment_asked).where(which).order_by(_t.asked_at)).mappings().all()
-    return tuple(_asked(row) for row in rows)
+def forget(c: Connection, case_id: int, version: int, destination: str) -> None:
+    """The delivery was sent anew: what was asked, or told, about an earlier send says nothing of this one.
+
+    Never by comparing times: the clock may have been set back in between.
+    """
+    c.execute(sa.delete(commitment_asked).where(_of(case_id, version, destination)))
+
+
+def of_delivery(c: Connection, case_id: int, version: int, destination: str) -> tuple[Asked, ...]:
+    """The requests made since the delivery was last sent, oldest first."""
+    wanted = sa.select(commitment_asked).where(_of(case_id, version, destination))
+    return tuple(_asked(row) for row in c.execute(wanted.order_by(_t.asked_at)).mappings().all())
+
+
+def _of(case_id: int, version: int, destination: str) -> sa.ColumnElement[bool]:
+    return sa.and_(_t.case_id == case_id, _t.version == version, _t.destination == destination)
 
 
 def _asked(row: sa.RowMapping) -> Asked:

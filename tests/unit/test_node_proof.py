@@ -36,7 +36,7 @@ def test_commitment_on_the_same_association(made, tmp_path):
         post.until(30)
         assert proofs(post) == [("pacs", "commitment", "enhanced")]
         with post.ledger.read() as c:
-            asked = commitments_asked.since(c, 1, 1, "pacs", after=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+            asked = commitments_asked.of_delivery(c, 1, 1, "pacs")
     assert [one.transaction_uid for one in asked] == [pacs.asked[0]]
     assert set(pacs.said) <= {0}
 
@@ -127,15 +127,20 @@ def test_none_asks_for_nothing_and_is_delivered_unproved(made, tmp_path):
     assert pacs.asked == []
 
 
-def test_an_object_deleted_between_send_and_proof_is_sent_again_with_the_same_bytes_by_commitment(made, tmp_path):
+@pytest.mark.parametrize("ahead", [dt.timedelta(), dt.timedelta(hours=1)], ids=["", "and-the-clock-is-set-back"])
+def test_an_object_deleted_between_send_and_proof_is_sent_again_with_the_same_bytes_by_commitment(
+    made, tmp_path, ahead
+):
     pacs = FakePacs(commitment="same")
 
     def lose_the_first_sr():
         if len(pacs.asked) == 0:
             pacs.kept.pop(next(uid for sop_class, uid, _ in pacs.wire if sop_class == E))
+            post.offset -= ahead
 
     pacs.before_commitment = lose_the_first_sr
     with pacs, posted(made, tmp_path, pacs.destination()) as post:
+        post.offset += ahead
         post.until(60)
         assert proofs(post) == [("pacs", "commitment", "enhanced")]
         assert post.delivery(1).resends == 1
