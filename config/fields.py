@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import ipaddress
-import itertools
 import re
-import textwrap
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -59,21 +55,7 @@ Seconds = Annotated[float, Field(ge=0)]
 class Group(BaseModel):
     """Base of every group: frozen, unknown keys refused, the docstring under a field is its documentation.
 
-    `described` reads it where somebody asks; pydantic would parse every group's source at every start for it.
+    `reference.described` reads it where somebody asks; pydantic would parse every group's source at every start for it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def described(group: type[BaseModel]) -> dict[str, str]:
-    """The docstring under each field of `group`, its bases' included; empty where there is none."""
-    found = dict.fromkeys(group.model_fields, "")
-    for one in reversed([base for base in group.__mro__ if issubclass(base, Group)]):
-        written = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]
-        for field, below in itertools.pairwise(getattr(written, "body", ())):
-            match field, below:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))) if (
-                    name in found
-                ):
-                    found[name] = inspect.cleandoc(text)
-    return found

@@ -5,6 +5,9 @@ A test keeps `config/defaults.toml` equal to what this module writes, so the doc
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
 import textwrap
 from pathlib import Path
@@ -13,7 +16,7 @@ from pydantic import BaseModel
 
 from config.clinical import Issuer
 from config.csv_feed import CsvSource, CsvValue
-from config.fields import described
+from config.fields import Group
 from config.hl7_feed import SendingApplication
 from config.hl7_out import Hl7Receiver
 from config.settings import Destination, Peer, Settings
@@ -42,6 +45,20 @@ _EXAMPLES = {
 def defaults_toml() -> str:
     """The whole reference as one TOML document with a comment above every key."""
     return "\n".join([_comment(_HEAD), *_table(Settings(), path="")]) + "\n"
+
+
+def described(group: type[BaseModel]) -> dict[str, str]:
+    """The docstring under each field of `group`, its bases' included; empty where there is none."""
+    found = dict.fromkeys(group.model_fields, "")
+    for one in reversed([base for base in group.__mro__ if issubclass(base, Group)]):
+        written = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]
+        for field, below in itertools.pairwise(getattr(written, "body", ())):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))) if (
+                    name in found
+                ):
+                    found[name] = inspect.cleandoc(text)
+    return found
 
 
 def _table(group: BaseModel, *, path: str) -> list[str]:

@@ -107,7 +107,7 @@ class Prover:
         to = next((d for d in self.settings.destinations if d.name == name), None)
         with self.ledger.read() as c:
             delivery = outbox.one(c, case_id, version, name)
-            if to is None or delivery.state is not DeliveryState.SENT or delivery.sent_at is None:
+            if to is None or delivery.state is not DeliveryState.SENT:
                 return None
             known = sent.of_case(c, case_id, destination=name)
             asked = commitments_asked.of_delivery(c, case_id, version, name)

@@ -7,8 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from config import settings as module
-from config.fields import described
-from config.reference import defaults_toml
+from config.reference import defaults_toml, described
 from config.settings import Settings, SettingsError, load, parse
 
 
