@@ -127,7 +127,7 @@ def shift(p: float, *, fitted: float, site: float) -> float:
 
     Label shift is assumed: the ill and the others look at the site as they did in the calibration data, only their
     shares differ. Strictly increasing, 0 and 1 stay; a probability and its thresholds are shifted together or not at
-    all, and the decision is taken before.
+    all.
     """
     if p <= 0.0 or p >= 1.0:
         return p

@@ -31,7 +31,7 @@ from model.domain import (
     View,
 )
 from model.engines import Engines
-from model.fusion import decide, shift
+from model.fusion import OperatingPoints, decide, shift
 from model.preprocess import prepare
 from model.quality import check_pixels
 from model.risk_tools import comparators
@@ -39,6 +39,9 @@ from model.risk_tools import comparators
 DEMO_BUNDLE = Path(__file__).parent / "bundles" / "demo"
 MINIMUM_AGE_YEARS = 50.0
 """A T-score at or below -2.5 diagnoses osteoporosis in men from 50 on and post-menopausal women only (ISCD)."""
+STATED_DECIMALS = 12
+"""To these a probability and its thresholds are rounded before they are compared, so that no decision rests on a
+difference that a report could not print. A threshold is the probability of some film: equality does happen."""
 _HEADER = "DICOM header"
 _RECORD = "clinical record"
 
@@ -66,7 +69,7 @@ class Screener:
     minimum_age: float = MINIMUM_AGE_YEARS
     """Years; never below the bundle's own limit."""
     prevalence: float | None = None
-    """Share of positives at the site: results are shown on that scale, and decided as always on the calibration's."""
+    """Share of positives at the site: results and thresholds are moved to that scale, which changes no decision."""
     refused: str = ""
     """Why another engine than the wanted one runs the networks; empty where it is the wanted one."""
     unproven: bool = False
@@ -165,16 +168,17 @@ class Screener:
         p_fused: float | None = None,
     ) -> Scored:
         fused = p_fused is not None
-        points = self.bundle.fusion.fused_points if fused else self.bundle.fusion.image_points
+        fitted = self.bundle.fusion.fused_points if fused else self.bundle.fusion.image_points
+        points = OperatingPoints(t_low=self._stated(fitted.t_low), t_high=self._stated(fitted.t_high))
         reasons = tuple(dict.fromkeys((*image.limitations, *limitations)))
         return Scored(
-            category=decide(p_image if p_fused is None else p_fused, points),
+            category=decide(self._stated(p_image if p_fused is None else p_fused), points),
             mode=Mode.IMAGE_AND_CLINICAL if fused else Mode.IMAGE_ONLY,
-            p_image=self._shown(p_image),
-            p_clinical=None if p_clinical is None else self._shown(p_clinical),
-            p_fused=None if p_fused is None else self._shown(p_fused),
-            t_low=self._shown(points.t_low),
-            t_high=self._shown(points.t_high),
+            p_image=self._stated(p_image),
+            p_clinical=None if p_clinical is None else self._stated(p_clinical),
+            p_fused=None if p_fused is None else self._stated(p_fused),
+            t_low=points.t_low,
+            t_high=points.t_high,
             prevalence=self.prevalence,
             model=self.bundle.facts,
             match=record.match,
@@ -187,10 +191,11 @@ class Screener:
             engine=image.engine,
         )
 
-    def _shown(self, p: float) -> float:
-        """A probability or threshold at the site's prevalence; both move together, so no order changes."""
+    def _stated(self, p: float) -> float:
+        """A probability or threshold at the site's prevalence, to `STATED_DECIMALS`; all alike, so no order turns."""
         fitted = self.bundle.manifest.calibration.prevalence
-        return p if self.prevalence is None else shift(p, fitted=fitted, site=self.prevalence)
+        moved = p if self.prevalence is None else shift(p, fitted=fitted, site=self.prevalence)
+        return round(moved, STATED_DECIMALS)
 
 
 def load_screener(

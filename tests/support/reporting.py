@@ -14,6 +14,7 @@ from support.node_parts import FixedScreener, pipeline, receive
 from support.report_cases import scored
 
 from model.domain import Category, ClinicalInput, ClinicalRecord, ImageScore, Mode, Scored, Sex
+from model.screener import STATED_DECIMALS
 from node import intake
 from node.case import Case, Reported
 from node.clinical_feed import reading_rules
@@ -50,7 +51,7 @@ class EvidenceScreener(FixedScreener):
         common = {"match": record.match, "analysed_region": image.region, "attention": ((1.0,),), "inputs": inputs}
         if weight is None:
             return scored(Category.ABOVE, Mode.IMAGE_ONLY, **common)
-        fused = 0.9 - weight.value / 100
+        fused = round(0.9 - weight.value / 100, STATED_DECIMALS)  # as the screener's, that a report can print it
         category = Category.ABOVE if fused >= 0.32 else Category.BETWEEN if fused >= 0.25 else Category.BELOW
         return scored(category, Mode.IMAGE_AND_CLINICAL, **(common | {"p_fused": fused}))
 

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from support.model_parts import CLINICAL, FUSION
 from support.small_screener import radiograph, small_screener, upright
 
+from dicom_io import wording
 from model.bundle import BundleError
 from model.domain import (
     Category,
@@ -70,7 +71,7 @@ def scored(screener, film) -> Scored:
 def test_an_accepted_film_with_a_matched_record_is_fused(scored, screener):
     p_raw, _ = CLINICAL.probability(age_years=71, sex=Sex.FEMALE, weight_kg=52)
     assert scored.mode is Mode.IMAGE_AND_CLINICAL
-    assert scored.p_clinical == FUSION.clinical_only(p_raw)
+    assert scored.p_clinical == pytest.approx(FUSION.clinical_only(p_raw), abs=1e-12)
     assert (scored.t_low, scored.t_high) == (0.25, 0.32)
     assert scored.model == screener.facts
     assert scored.quality is Quality.PASS
@@ -104,7 +105,7 @@ def test_without_weight_the_image_decides_by_its_own_thresholds(screener):
     result = screener.combine(IMAGE, replace(MATCHED, observations=()))
     assert result.mode is Mode.IMAGE_ONLY
     assert (result.p_clinical, result.p_fused) == (None, None)
-    assert result.probability == FUSION.image_only(0.8)
+    assert result.probability == pytest.approx(FUSION.image_only(0.8), abs=1e-12)
     assert (result.t_low, result.t_high) == (0.22, 0.36)
     assert [i.variable for i in result.inputs if i.value is None] == ["weight"]
     assert result.comparators == ()
@@ -273,3 +274,17 @@ def test_no_category_depends_on_the_sites_prevalence(screener, site):
             assert (shown.probability >= shown.t_high) == (own.probability >= own.t_high)
             assert shown.probability == pytest.approx(shift(own.probability, fitted=0.2, site=site))
             assert shown.t_low == pytest.approx(shift(own.t_low, fitted=0.2, site=site))
+
+
+@pytest.mark.parametrize("site", [None, 0.01, 0.58])
+@pytest.mark.parametrize("apart", [-2, -1, 0, 1, 2])
+def test_a_probability_at_its_threshold_decides_and_prints_alike(screener, site, apart):
+    """A threshold is the probability of a film, recomputed to the last bits by another engine on another day."""
+    own = screener.combine(IMAGE, NO_RECORD).probability
+    near = own + apart * math.ulp(own)
+    points = OperatingPoints(t_low=near / 2, t_high=near)
+    bundle = replace(screener.bundle, fusion=replace(screener.bundle.fusion, image_points=points))
+    result = replace(screener, bundle=bundle, prevalence=site).combine(IMAGE, NO_RECORD)
+    assert (result.category, result.probability) == (Category.ABOVE, result.t_high)
+    shown = wording.percentages(result)
+    assert shown.decisive == shown.t_high
