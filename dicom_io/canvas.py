@@ -6,13 +6,14 @@ in what they say. Text fits or is visibly shortened. No layout here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from PIL import Image, ImageDraw
 
-from dicom_io.typeface import REGULAR, Face, drawable, face_of, font, length
+from dicom_io.typeface import REGULAR, Face, drawable, face_of, font, length, stamp
 
 INK: Final = (20, 24, 30)
 GREY: Final = (84, 90, 100)
@@ -122,7 +123,7 @@ class Canvas:
         ascent, descent = drawing.getmetrics()
         left = at[0] - {"l": 0.0, "m": long / 2, "r": long}[anchor[0]]
         baseline = at[1] + {"a": ascent, "m": (ascent - descent) / 2, "s": 0}[anchor[1]]
-        self._draw.text((left, baseline), shown, font=drawing, fill=colour, anchor="ls")
+        self._stamp(shown, face, size, (left, baseline), colour)
         mark = Words(at=(left, baseline), text=shown, size=size, face=face, colour=colour, width=long)
         self.marks.append(mark)
         return long
@@ -201,6 +202,13 @@ class Canvas:
         """Paste an image."""
         self.image.paste(image, at)
         self.marks.append(Picture(at=at, image=image))
+
+    def _stamp(self, text: str, face: Face, size: int, at: Point, colour: Colour) -> None:
+        """Ink one line. Most lines of a page stand on the page before, and setting them is what takes long."""
+        (x, left), (y, top) = math.modf(at[0]), math.modf(at[1])
+        drawn = stamp(text, face, size, (x, y))
+        if drawn is not None:
+            self.image.paste(colour, (int(left) + drawn.left, int(top) + drawn.top), drawn.mask)
 
     def _shape(self, shape: Shape) -> None:
         xs, ys = [p[0] for p in shape.points], [p[1] for p in shape.points]
