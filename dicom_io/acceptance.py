@@ -14,7 +14,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_io.element import codes, integer, text
+from dicom_io.element import integer, items, text
 from dicom_io.implementation import MODEL_NAME
 from model.domain import Reason, View
 
@@ -77,7 +77,7 @@ def stated_view(header: Dataset) -> View:
             return view
     if words:
         return View.OTHER
-    stated = next(codes(header, "ViewCodeSequence"), None)
+    stated = next(_codes(header, "ViewCodeSequence"), None)
     if stated is None:
         return View.UNKNOWN
     return next((view for view, known in _VIEW_CODES.items() if stated in known), View.OTHER)
@@ -122,7 +122,7 @@ def _may_be_chest(header: Dataset) -> bool:
     words = _words(text(header, "BodyPartExamined"))
     if words:
         return bool(words & _CHEST_WORDS) and not words & _FOREIGN_WORDS
-    region = next(codes(header, "AnatomicRegionSequence"), None)
+    region = next(_codes(header, "AnatomicRegionSequence"), None)
     if region is None:
         return True
     meaning = _words(region.meaning)
@@ -132,9 +132,17 @@ def _may_be_chest(header: Dataset) -> bool:
 def _may_be_human(header: Dataset) -> bool:
     if text(header, "PatientSpeciesDescription").upper() not in _HUMAN_WORDS:
         return False
-    species = next(codes(header, "PatientSpeciesCodeSequence"), None)
+    species = next(_codes(header, "PatientSpeciesCodeSequence"), None)
     return species is None or species in (_HUMAN_CODE, _HUMAN_SRT)
 
 
 def _words(stated: str) -> frozenset[str]:
     return frozenset(re.findall(r"[A-Z]+", stated.upper()))
+
+
+def _codes(dataset: Dataset, keyword: str) -> Iterator[Code]:
+    """The coded concepts of a code sequence (PS3.3 8.8). `Code` compares SNOMED-RT and SNOMED CT values as equal."""
+    for item in items(dataset, keyword):
+        code = text(item, "CodeValue")
+        if code:
+            yield Code(code, text(item, "CodingSchemeDesignator"), text(item, "CodeMeaning"))

@@ -14,7 +14,6 @@ from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from pydicom.sr.coding import Code
 
 
 def expect_defects() -> None:
@@ -78,11 +77,3 @@ def items(dataset: Dataset, keyword: str) -> Iterator[Dataset]:
     found = value(dataset, keyword)
     if isinstance(found, Sequence):
         yield from found
-
-
-def codes(dataset: Dataset, keyword: str) -> Iterator[Code]:
-    """The coded concepts of a code sequence (PS3.3 8.8). `Code` compares SNOMED-RT and SNOMED CT values as equal."""
-    for item in items(dataset, keyword):
-        code = text(item, "CodeValue")
-        if code:
-            yield Code(code, text(item, "CodingSchemeDesignator"), text(item, "CodeMeaning"))

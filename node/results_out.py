@@ -1,7 +1,7 @@
 """Reported -> told: each version of a report as one HL7 message to each receiver, again until it is acknowledged.
 
-The message is built from the frozen report and fixed before the first send; whatever is sent again is byte for byte the
-same, with the same MSH-10. AA and CA are success and nothing else is. AR and CR put the message before a person at
+The message (`node.result_message`) is fixed before the first send; whatever is sent again is byte for byte the same,
+with the same MSH-10. AA and CA are success and nothing else is. AR and CR put the message before a person at
 once; AE and CE after some tries, since some receivers answer so while they restart. Silence, a lost connection and
 answers to other messages are tried again for as long as it takes. The newest version wins: what was not sent of an
 older one is cancelled. A result that is taken back is followed to every receiver that has or may have it, and no
@@ -10,7 +10,6 @@ message overtakes an earlier one of its case.
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import ssl
 from collections.abc import Callable
@@ -20,18 +19,14 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from config.hl7_out import Hl7Receiver, ResultsOut
-from dicom_io.errors import HeaderInvalid
-from dicom_io.header import acquired_at, read_header
-from dicom_io.report_summary import ReportSummary, summarise
 from dicom_io.spool import Spool
 from node.backoff import pause
-from node.errors import FailureCode, GiveUp, Retry
-from node.feeds import hl7_out, mllp_client
-from node.feeds.hl7_out import Envelope, Meaning
+from node.errors import GiveUp, Retry
+from node.feeds import mllp_client
+from node.feeds.hl7_meaning import Meaning
 from node.feeds.mllp_client import Address, Answer, NoAnswer
-from node.store import alerts, cases, jobs, report_objects, result_messages
+from node.store import alerts, jobs, result_messages
 from node.store.alerts import AlertKind
-from node.store.clinical_orders import order_numbers
 from node.store.engine import Connection, Ledger
 from node.store.jobs import Task
 from node.store.result_messages import FrozenMessage, MessageKey
@@ -132,44 +127,10 @@ class ResultSender:
             return message
 
     def _build(self, key: MessageKey, receiver: Hl7Receiver) -> FrozenMessage:
-        with self.ledger.read() as c:
-            sr = next((o.part10 for o in report_objects.objects(c, key.case_id, key.version, kind="sr")), None)
-            report = self._summary(sr)
-            placer, filler = order_numbers(c, report.accession, report.study_uid)
-            taken_at = self._taken_at(c, key.case_id)
-            opened = result_messages.find(c, key)
-        meaning = Meaning(key.meaning)
-        at = report.at if meaning is Meaning.RESULT or opened is None else opened.opened_at.astimezone(report.at.tzinfo)
-        envelope = Envelope(
-            receiver=receiver.name,
-            application=self.settings.application,
-            facility=self.settings.facility,
-            receiving_application=receiver.application,
-            receiving_facility=receiver.facility,
-            charset=receiver.charset,
-            procedure=self.settings.procedure,
-            placer=placer,
-            filler=filler,
-            taken_at=taken_at,
-        )
-        message = hl7_out.result_message(report, envelope, meaning, at)
-        return FrozenMessage(control_id=hl7_out.control_id(report, receiver.name, meaning), message=message)
+        # Here, for it holds 16 MB of code dictionaries, which a listener that tells nobody needs not.
+        from node.result_message import Builder  # noqa: PLC0415
 
-    def _summary(self, sr: bytes | None) -> ReportSummary:
-        if sr is None:
-            raise GiveUp(FailureCode.REPORT_INVALID, "the version has no structured report")
-        try:
-            return summarise(sr, self.zone)
-        except HeaderInvalid as error:
-            raise GiveUp(FailureCode.REPORT_INVALID, str(error)) from error
-
-    def _taken_at(self, c: Connection, case_id: int) -> dt.datetime | None:
-        """When the image was taken; None once it has left the spool: the report's study time stands for it then."""
-        try:
-            header = read_header(self.spool.path(cases.load(c, case_id).source.spool_file))
-        except (HeaderInvalid, OSError):
-            return None
-        return acquired_at(header, self.zone)
+        return Builder(self.ledger, self.settings, self.spool, self.zone).build(key, receiver)
 
     def _later(self, task: Task, key: MessageKey, error: str, *, uncertain: bool, answer: str = "") -> Retry:
         """Record a try without success; when to try again."""

@@ -9,7 +9,6 @@ taken back names the same observations with OBX-11 D or W and no values.
 from __future__ import annotations
 
 import datetime as dt
-import enum
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,20 +17,9 @@ from typing import Final
 from dicom_io import codes
 from dicom_io.report_summary import Coded, Measured, ReportSummary
 from node.feeds.hl7_encoding import CODECS, escape
+from node.feeds.hl7_meaning import UNVERIFIED, Meaning
 
 EQUIPMENT: Final = "OSTEON"
-UNVERIFIED: Final = "R"
-"""OBR-25 and OBX-11 (tables 0123 and 0085): results stored, not verified."""
-
-
-class Meaning(enum.StrEnum):
-    """What a message does: OBX-11 of its results."""
-
-    RESULT = UNVERIFIED
-    DELETED = "D"
-    """The result is taken back."""
-    WRONG_PATIENT = "W"
-    """The result is taken back, because it is another patient's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,8 @@ from dicom_io.results import build_results
 from model.domain import Category, Mode
 from node.feeds.er7 import parse
 from node.feeds.hl7_encoding import CODECS, Separators, escape, unescape
-from node.feeds.hl7_out import Envelope, Meaning, control_id, result_message
+from node.feeds.hl7_meaning import Meaning
+from node.feeds.hl7_out import Envelope, control_id, result_message
 from node.feeds.mllp_client import read_answer
 
 ZONE = ZoneInfo("Europe/Berlin")
