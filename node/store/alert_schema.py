@@ -19,6 +19,6 @@ alert = sa.Table(
     sa.Column("first_at", UtcDateTime, nullable=False),
     sa.Column("last_at", UtcDateTime, nullable=False),
     sa.Column("cleared_at", UtcDateTime, nullable=True),
-    sa.Index("ix_alert_open", "kind", "subject", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("ix_alert_open", "kind", "subject", unique=True, sqlite_where=_OPEN),
 )
 """One line per kind and subject while open."""

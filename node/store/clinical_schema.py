@@ -129,7 +129,7 @@ observation = sa.Table(
     sa.Column("visit", sa.Text, nullable=False, server_default=_EMPTY),
     sa.Column("seq", BIG_ID, nullable=True),
     sa.Index("ix_observation_identifier_id", "identifier_id", "variable", "end_at"),
-    sa.Index("ix_observation_open_key", "key", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("ix_observation_open_key", "key", sqlite_where=_OPEN),
 )
 """One version of one observation. `end_at` is the end in use (`model.asof.end_in_use`), `stated_end_at` as sent.
 
@@ -154,7 +154,7 @@ dxa_result = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, server_default=_EMPTY),
     sa.Column("seq", BIG_ID, nullable=True),
     sa.Index("ix_dxa_result_identifier_id", "identifier_id"),
-    sa.Index("ix_dxa_result_open_key", "key", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("ix_dxa_result_open_key", "key", sqlite_where=_OPEN),
 )
 """The truth for evaluation: one of `t_score`, `z_score` and `bmd` (g/cm2) per row, none in a row that voids.
 
@@ -177,7 +177,7 @@ exposure = sa.Table(
     sa.Column("superseded_at", UtcDateTime, nullable=True),
     sa.Column("seq", BIG_ID, nullable=True),
     sa.Index("ix_exposure_identifier_id", "identifier_id"),
-    sa.Index("ix_exposure_open_key", "key", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("ix_exposure_open_key", "key", sqlite_where=_OPEN),
 )
 """Anti-osteoporotic drugs by ATC code. They follow the diagnosis: no reader of features may select from this table."""
 

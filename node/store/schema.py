@@ -1,7 +1,8 @@
 """Tables of the work: tasks, cases with their history, frozen report objects and their deliveries.
 
 The clinical tables stand in `clinical_schema.py` on the same MetaData. No statement is made here; a changed table needs
-a new Alembic revision (append-only, `migrations/versions/`), and a test compares the two.
+a new Alembic revision (append-only, `migrations/versions/`), and a test compares the two. Partial indexes name SQLite's
+condition only, for naming PostgreSQL's loads its dialect at every start; the migrations make them with both.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ task = sa.Table(
     sa.Column("updated_at", sa.Double, nullable=False),
     sa.UniqueConstraint("kind", "key"),
     sa.CheckConstraint("state IN ('todo','doing','done','dead')", name="state"),
-    sa.Index("ix_task_live", "lane", "due_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    sa.Index("ix_task_live", "lane", "due_at", sqlite_where=_LIVE),
 )
 """What must still be done. Times are seconds since 1970 (UTC), so that both databases compare them as numbers."""
 
@@ -60,7 +61,7 @@ screening_case = sa.Table(
     sa.Column("settled", sa.String(64), nullable=False, server_default=""),
     sa.Column("amend_asked", sa.Text),
     sa.Column("image_purged_at", UtcDateTime),
-    sa.Index("ix_screening_case_kept", "id", sqlite_where=_IMAGE_KEPT, postgresql_where=_IMAGE_KEPT),
+    sa.Index("ix_screening_case_kept", "id", sqlite_where=_IMAGE_KEPT),
     sa.Index("ix_screening_case_state", "state", "reason"),
     sa.Index("ix_screening_case_review", "review"),
 )

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from node.store.engine import Connection
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 
 def insert(c: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
@@ -30,7 +33,11 @@ def add_new(c: Connection, table: sa.Table, key: tuple[str, ...], row: Mapping[s
 
 
 def _insert(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - a node on SQLite does not load it
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 @cache
