@@ -19,6 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
 from support.dicom_objects import encode, radiograph_dataset
 from support.raw_dicom import (
     COMMAND,
@@ -334,6 +336,9 @@ def test_the_contract_holds_for_the_installed_version_and_nothing_else_passes(tm
     monkeypatch.undo()
     monkeypatch.setattr(DULServiceProvider, "kill_dul", lambda _self, _now: None)
     assert transport_check.differences() == ["DULServiceProvider.kill_dul"]
+    monkeypatch.undo()
+    monkeypatch.setattr(transport_check, "ATTRIBUTES", ((AssociationSocket, "socket gone"), (P_DATA, "gone_too")))
+    assert transport_check.differences() == ["AssociationSocket.gone", "P_DATA.gone_too"]
 
 
 def test_a_self_test_that_stores_other_bytes_refuses_the_fast_path(tmp_path, monkeypatch):
