@@ -184,8 +184,6 @@ def screen(
 
     A manifest has the column `file` and may have `age_years`, `sex` and `weight_kg`. A run that was stopped goes on.
     """
-    from node.screen_file import screen_file  # noqa: PLC0415
-
     if file.is_dir() or file.suffix.lower() == ".csv":
         from node.archive_views import screen_archive  # noqa: PLC0415
 
@@ -195,6 +193,8 @@ def screen(
         return
     if sex not in ("", "F", "M"):
         raise typer.BadParameter("write F or M", param_hint="--sex")  # noqa: EM101, TRY003
+    from node.screen_file import screen_file  # noqa: PLC0415 - loads the model; of many files, their processes do
+
     outcome = screen_file(load(config), file, clinical=clinical, age=age, sex=sex, out=out or Path())
     typer.echo(outcome.as_json() if as_json else outcome.as_text())
 

@@ -18,6 +18,7 @@ from node.limits import cause_of
 
 _CONTEXT: Final = multiprocessing.get_context("spawn")
 
+Hello = TypeVar("Hello")
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
@@ -28,6 +29,11 @@ class Died:
 
     cause: str
     """As far as its exit status tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class _CannotBegin:
+    why: str
 
 
 class NeverReady(Exception):
@@ -42,12 +48,24 @@ class _Member(Generic[Job]):
     ready: bool = False
 
 
-class Crew(Generic[Job, Answer]):
-    """`size` processes that run `begin()` once and then its result on every job."""
+class Crew(Generic[Hello, Job, Answer]):
+    """`size` processes, one at least, that run `begin()` once: what it gives first they say, the rest does jobs."""
 
-    def __init__(self, begin: Callable[[], Callable[[Job], Answer]], size: int) -> None:
+    def __init__(self, begin: Callable[[], tuple[Hello, Callable[[Job], Answer]]], size: int) -> None:
         self._begin = begin
-        self._members: list[_Member[Job]] = [self._start() for _ in range(size)]
+        self._hello: Hello | None = None
+        self._members: list[_Member[Job]] = [self._start() for _ in range(max(1, size))]
+
+    def hello(self) -> Hello:
+        """What the first process says that can begin; the others are still getting ready.
+
+        Raises NeverReady as `work` does.
+        """
+        while self._hello is None:
+            for number, member in self._with_news(self._members):
+                for _ in self._heard(number, member):
+                    pass  # nobody has a job yet
+        return self._hello
 
     def work(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Answer | Died]]:
         """Every job once, with its answer.
@@ -64,13 +82,8 @@ class Crew(Generic[Job, Answer]):
                         exhausted = True
                     else:
                         member.link.send(member.job)
-            busy = [m.link for m in self._members if m.job is not None or not m.ready]
-            if not busy:
-                continue
-            ready = multiprocessing.connection.wait(busy)
-            for number, member in enumerate(self._members):
-                if member.link in ready:
-                    yield from self._heard(number, member)
+            for number, member in self._with_news([m for m in self._members if m.job is not None or not m.ready]):
+                yield from self._heard(number, member)
 
     def dismiss(self) -> None:
         """End all processes."""
@@ -79,6 +92,11 @@ class Crew(Generic[Job, Answer]):
             member.process.terminate()
         for member in self._members:
             member.process.join()
+
+    def _with_news(self, awaited: list[_Member[Job]]) -> list[tuple[int, _Member[Job]]]:
+        """Wait until one of these says something, or ends; those that did, with their places."""
+        ready = multiprocessing.connection.wait([member.link for member in awaited]) if awaited else []
+        return [(number, member) for number, member in enumerate(self._members) if member.link in ready]
 
     def _heard(self, number: int, member: _Member[Job]) -> Iterator[tuple[Job, Answer | Died]]:
         try:
@@ -93,9 +111,10 @@ class Crew(Generic[Job, Answer]):
                 yield member.job, Died(cause=cause_of(member.process.exitcode) or f"STATUS-{member.process.exitcode}")
             return
         if not member.ready:
-            if isinstance(said, str):
-                raise NeverReady(said)
+            if isinstance(said, _CannotBegin):
+                raise NeverReady(said.why)
             member.ready = True
+            self._hello = said if self._hello is None else self._hello
             return
         job, member.job = member.job, None
         if job is not None:
@@ -109,14 +128,14 @@ class Crew(Generic[Job, Answer]):
         return _Member(process=process, link=ours)
 
 
-def _serve(begin: Callable[[], Callable[[Any], Any]], link: Connection[Any, Any]) -> None:
+def _serve(begin: Callable[[], tuple[Any, Callable[[Any], Any]]], link: Connection[Any, Any]) -> None:
     """Body of a process."""
     try:
-        answer = begin()
+        hello, answer = begin()
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent shows it and ends
-        link.send(f"{error}")
+        link.send(_CannotBegin(f"{error}"))
         return
-    link.send(True)  # noqa: FBT003 - the word for "ready"
+    link.send(hello)
     while True:
         try:
             job = link.recv()

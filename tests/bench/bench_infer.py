@@ -61,8 +61,9 @@ BARE = """
 import sys, time
 from pathlib import Path
 from config.settings import parse
-from node.archive_run import Job, _begin
-answer = _begin(parse({"model": {"bundle": sys.argv[1]}, "storage": {"data_dir": sys.argv[2]}}, origin="bench"))
+from node.archive_jobs import Job
+from node.archive_screening import begin
+_, answer = begin(parse({"model": {"bundle": sys.argv[1]}, "storage": {"data_dir": sys.argv[2]}}, origin="bench"))
 files = sorted(Path(sys.argv[3]).glob("*.dcm"))
 answer(Job(file="warm", path=files[0]))
 print("ready", flush=True)

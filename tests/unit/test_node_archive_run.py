@@ -3,6 +3,8 @@
 import functools
 import math
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,25 +12,44 @@ from support.dicom_objects import radiograph_dataset, write
 
 from config.settings import Model, SettingsError
 from model.domain import Sex
+from node.archive_jobs import jobs_of
 from node.archive_rows import COLUMNS, FAILED, NOT_ASSESSED, SCREENED, Row, Table
-from node.archive_run import by_reason, jobs_of
+from node.archive_run import by_reason
 from node.crew import Crew, Died, NeverReady
 from node.serve import worker_count
 
 HEAD = ("Osteon 1, model demo (TRAINED ON SIMULATED IMAGES - NOT FOR CLINICAL USE)", "second")
 
 
-def test_a_crew_answers_every_job_once():
-    crew = Crew(functools.partial(functools.partial, math.sqrt), 2)
+def greeting(answer):
+    """`begin` of a crew: what it says first, and what it does with a job."""
+    return "ready, by root", answer
+
+
+@pytest.mark.parametrize("asked_first", [True, False])
+def test_a_crew_says_hello_and_answers_every_job_once(asked_first):
+    crew = Crew(functools.partial(greeting, math.sqrt), 2)
     try:
+        hello = crew.hello() if asked_first else ""
         answers = dict(crew.work([1.0, 4.0, 9.0, 16.0, 25.0]))
+        assert crew.hello() == "ready, by root"
     finally:
         crew.dismiss()
+    assert hello in ("", "ready, by root")
     assert answers == {1.0: 1.0, 4.0: 2.0, 9.0: 3.0, 16.0: 4.0, 25.0: 5.0}
 
 
+def test_a_crew_without_work_says_hello_all_the_same():
+    crew = Crew(functools.partial(greeting, math.sqrt), 0)
+    try:
+        assert crew.hello() == "ready, by root"
+        assert list(crew.work([])) == []
+    finally:
+        crew.dismiss()
+
+
 def test_a_member_that_dies_takes_its_own_job_along_only():
-    crew = Crew(functools.partial(functools.partial, os._exit), 1)
+    crew = Crew(functools.partial(greeting, os._exit), 1)
     try:
         answers = list(crew.work([3, 7]))
     finally:
@@ -43,6 +64,19 @@ def test_a_crew_that_cannot_begin_says_why():
             list(crew.work([1]))
     finally:
         crew.dismiss()
+    crew = Crew(functools.partial(os._exit, 5), 2)
+    try:
+        with pytest.raises(NeverReady, match="status 5"):
+            crew.hello()
+    finally:
+        crew.dismiss()
+
+
+def test_who_hires_the_crew_loads_neither_model_nor_decoder():
+    heavy = ("torch", "openvino", "cv2", "imagecodecs", "scipy", "pydicom", "sqlalchemy")
+    code = f"import sys, node.archive_views; print(sorted(m for m in {heavy} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def rows():
