@@ -337,8 +337,10 @@ def test_the_contract_holds_for_the_installed_version_and_nothing_else_passes(tm
     monkeypatch.setattr(DULServiceProvider, "kill_dul", lambda _self, _now: None)
     assert transport_check.differences() == ["DULServiceProvider.kill_dul"]
     monkeypatch.undo()
-    monkeypatch.setattr(transport_check, "ATTRIBUTES", ((AssociationSocket, "socket gone"), (P_DATA, "gone_too")))
-    assert transport_check.differences() == ["AssociationSocket.gone", "P_DATA.gone_too"]
+    # AF_INET: a name in the code of the class, but of no attribute.
+    changed = ((AssociationSocket, "socket gone AF_INET"), (P_DATA, "gone_too"))
+    monkeypatch.setattr(transport_check, "ATTRIBUTES", changed)
+    assert transport_check.differences() == ["AssociationSocket.gone", "AssociationSocket.AF_INET", "P_DATA.gone_too"]
 
 
 def test_a_self_test_that_stores_other_bytes_refuses_the_fast_path(tmp_path, monkeypatch):
