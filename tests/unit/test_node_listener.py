@@ -114,8 +114,10 @@ def test_a_csv_file_is_taken_from_the_drop_folder(listener, tmp_path):
     inbox = tmp_path / "drop" / "inbox"
     await_true(inbox.is_dir, "the drop folder is there", limit=20)
     (inbox / "vitals.csv").write_text(messages.observations_csv([visit]), encoding="utf-8")
+    done = tmp_path / "drop" / "done"
     await_true(lambda: person_known(tmp_path, visit.identity), "the person is known", limit=20)
-    assert [p.name for p in (tmp_path / "drop" / "done").glob("*.csv")] == ["vitals.csv"]
+    await_true(lambda: any(done.glob("*.csv")), "the file was put away", limit=20)  # after its rows are committed
+    assert [p.name for p in done.glob("*.csv")] == ["vitals.csv"]
 
 
 def a_visit(value, namespace):
