@@ -8,16 +8,18 @@ than that plain state dict (`weights_only=True`).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 NAME: Final = "efficientnet_lite0"
 NORMALISATION: Final = "(255 x - 127) / 128"
@@ -40,6 +42,15 @@ _STAGES: Final = (
     (6, 320, 1, 1, 3),
 )
 
+_NORMALISED: Final = (
+    ("_conv_stem", "_bn0"),
+    ("_conv_head", "_bn1"),
+    ("_expand_conv", "_bn0"),
+    ("_depthwise_conv", "_bn1"),
+    ("_project_conv", "_bn2"),
+)
+"""Convolutions and the normalisation that follows each, by attribute of the stem or of a block."""
+
 
 class SameConv(nn.Conv2d):
     """Convolution with TensorFlow's SAME padding, which is asymmetric at stride 2."""
@@ -49,9 +60,11 @@ class SameConv(nn.Conv2d):
         stride, kernel = self.stride[0], self.kernel_size[0]
         short = [max((math.ceil(side / stride) - 1) * stride + kernel - side, 0) for side in input.shape[-2:]]
         rows, columns = short
-        padding = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
-        padded = functional.pad(input, padding) if any(short) else input
-        return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        even = rows % 2 == columns % 2 == 0  # at stride 1 it is symmetric, and the convolution pads without a copy
+        around = (rows // 2, columns // 2) if even else (0, 0)
+        uneven = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
+        padded = input if even else functional.pad(input, uneven)
+        return functional.conv2d(padded, self.weight, self.bias, self.stride, around, self.dilation, self.groups)
 
 
 class InvertedResidual(nn.Module):
@@ -72,8 +85,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, out, side / stride, side / stride)."""
-        inner = functional.relu6(self._bn0(self._expand_conv(maps))) if self._expands else maps
-        inner = functional.relu6(self._bn1(self._depthwise_conv(inner)))
+        inner = functional.relu6(self._bn0(self._expand_conv(maps)), inplace=True) if self._expands else maps
+        inner = functional.relu6(self._bn1(self._depthwise_conv(inner)), inplace=True)
         projected: Tensor = self._bn2(self._project_conv(inner))
         return maps + projected if self._skips else projected
 
@@ -100,7 +113,7 @@ class Lite0(nn.Module):
     def stem(self, images: Tensor) -> Tensor:
         """Normalise as the trunk was trained, then the first convolution: (B, 32, S/2, S/2)."""
         normalised = (255.0 * images - 127.0) / 128.0
-        out: Tensor = functional.relu6(self._bn0(self._conv_stem(normalised.expand(-1, 3, -1, -1))))
+        out: Tensor = functional.relu6(self._bn0(self._conv_stem(normalised.expand(-1, 3, -1, -1))), inplace=True)
         return out
 
     def blocks(self, maps: Tensor, start: int, stop: int | None = None) -> Tensor:
@@ -111,7 +124,7 @@ class Lite0(nn.Module):
 
     def head(self, maps: Tensor) -> Tensor:
         """(B, 1280, S/32, S/32) after the last block."""
-        out: Tensor = functional.relu6(self._bn1(self._conv_head(maps)))
+        out: Tensor = functional.relu6(self._bn1(self._conv_head(maps)), inplace=True)
         return out
 
     def features(self, images: Tensor) -> Tensor:
@@ -128,14 +141,31 @@ class Lite0(nn.Module):
         return [self._conv_stem, self._bn0, *self._blocks[:TAP_8]]
 
 
+_Lite0 = TypeVar("_Lite0", bound=Lite0)
+
+
+def folded(trunk: _Lite0) -> _Lite0:
+    """A frozen copy with every normalisation inside the convolution before it: the same up to float noise, 2x faster.
+
+    For use without gradients; it cannot be trained and its parameters have other names.
+    """
+    own = copy.deepcopy(trunk).eval().requires_grad_(requires_grad=False)
+    for module in tuple(own.modules()):
+        for convolution, norm in _NORMALISED:
+            if hasattr(module, convolution) and hasattr(module, norm):
+                setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
+                setattr(module, norm, nn.Identity())
+    return own.to(memory_format=torch.channels_last)
+
+
 class FeatureTrunk:
     """A frozen trunk behind a numpy face, one thread: what the gate uses."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         torch.set_num_threads(1)
-        self._trunk = Lite0().eval()
-        self._trunk.load_state_dict(dict(state), strict=True)
-        self._trunk.to(memory_format=torch.channels_last)  # the same bits for a sixth less time
+        trunk = Lite0()
+        trunk.load_state_dict(dict(state), strict=True)
+        self._trunk = folded(trunk)
 
     def __call__(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """(1280, S/32, S/32) float32 of one (S, S) image in [0, 1]."""

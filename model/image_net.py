@@ -162,10 +162,13 @@ class ImageNetwork(nn.Module):
         self.regress = nn.Linear(features, 1)
         self.register_buffer("lowest_t", torch.tensor([0.0, 1.0]))
 
-    def forward(self, images: Tensor, masks: Tensor) -> NetworkOutput:
-        """`images` (B, 1, S, S) in [0, 1], zero outside `masks` (B, 1, S, S) of 0 and 1, same dtype."""
+    def forward(self, images: Tensor, masks: Tensor, first: Tensor | None = None) -> NetworkOutput:
+        """`images` (B, 1, S, S) in [0, 1], zero outside `masks` (B, 1, S, S) of 0 and 1, same dtype.
+
+        `first` is the trunk's part 0 of the images where the caller has it: training with a frozen front does.
+        """
         maps = self.wavelets(standardise(images, masks)) if self.wavelets else []
-        features, attention = self.pool(self.fused_features(images, maps))
+        features, attention = self.pool(self.fused_features(images, maps, first))
         if maps:
             features = torch.cat([features, self.describe(global_vector(maps))], dim=1)
         features = self.dropout(features)
@@ -176,11 +179,11 @@ class ImageNetwork(nn.Module):
             attention=attention,
         )
 
-    def fused_features(self, images: Tensor, wavelet_maps: list[Tensor]) -> Tensor:
+    def fused_features(self, images: Tensor, wavelet_maps: list[Tensor], first: Tensor | None = None) -> Tensor:
         """(B, channels, S/32, S/32); equal to the trunk's own features while both gammas are 0."""
         maps = images
         for index in range(len(self.trunk.tap_channels)):
-            maps = self.trunk.part(index, maps)
+            maps = first if index == 0 and first is not None else self.trunk.part(index, maps)
             if self.fuse:
                 maps = self.fuse[index](maps, self._encoded(index, wavelet_maps, maps.shape[-1]))
         return self.trunk.part(2, maps)

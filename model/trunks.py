@@ -7,6 +7,8 @@ a local file or from a bundle; nothing is ever fetched.
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,6 +47,11 @@ class Trunk(nn.Module):
         """Modules up to the first tap: what fine-tuning leaves frozen."""
         raise NotImplementedError
 
+    def frozen_front(self) -> Callable[[Tensor], Tensor]:
+        """`part(0, images)` as it is now and in eval mode, without gradients, as cheap as the trunk knows how."""
+        own = copy.deepcopy(self).eval().requires_grad_(requires_grad=False)
+        return functools.partial(own.part, 0)
+
     def features(self, images: Tensor) -> Tensor:
         """(B, channels, S/32, S/32)."""
         return self.part(2, self.part(1, self.part(0, images)))
@@ -65,6 +72,10 @@ class Lite0Trunk(backbones.Lite0, Trunk):
         if index == 1:
             return self.blocks(maps, backbones.TAP_8, backbones.TAP_16)
         return self.head(self.blocks(maps, backbones.TAP_16))
+
+    def frozen_front(self) -> Callable[[Tensor], Tensor]:
+        """See `Trunk.frozen_front`."""
+        return functools.partial(backbones.folded(self).part, 0)
 
 
 class TorchvisionTrunk(Trunk):

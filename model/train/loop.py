@@ -178,12 +178,14 @@ def _epochs(
     )
     device = network.lowest_t.device
     weight = _positive_weight(films, indices).to(device)
+    front = None if recipe.untrained_trunk else network.trunk.frozen_front()
     task = progress.add_task("train image network", total=recipe.epochs * per_epoch)
     rng = np.random.default_rng(recipe.seed)
     for epoch in range(recipe.epochs):
         _resume(network, recipe)
         for batch in _batches(films, indices, recipe, rng, device):
-            loss = combined_loss(network(batch.images, batch.masks), batch, weight, network.lowest_t)
+            first = None if front is None else front(batch.images)
+            loss = combined_loss(network(batch.images, batch.masks, first), batch, weight, network.lowest_t)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

@@ -33,6 +33,21 @@ def test_parts_have_the_stated_strides_and_channels(name: str) -> None:
     assert last.shape == (1, trunk.channels, 2, 2)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_frozen_front_answers_as_the_first_part_and_stays_as_it_was(name: str) -> None:
+    torch.manual_seed(0)
+    trunk = TRUNKS[name]().train()
+    with torch.no_grad():
+        trunk.part(0, torch.rand(4, 1, 64, 64))  # statistics of its own
+    front, wanted = trunk.frozen_front(), trunk.eval().part(0, images()).detach()
+    assert torch.allclose(front(images()), wanted, atol=1e-5 * float(wanted.abs().max()))
+    assert not front(images()).requires_grad
+    with torch.no_grad():
+        for parameter in trunk.parameters():
+            parameter.zero_()
+    assert torch.allclose(front(images()), wanted, atol=1e-5 * float(wanted.abs().max()))
+
+
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_the_parts_together_are_torchvision_s_own_features(name: str) -> None:
     torch.manual_seed(0)
