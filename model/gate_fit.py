@@ -273,11 +273,12 @@ def _fit(sample: _Sample, mirrored_at: float) -> GateModel:
 def _regression(sample: _Sample, train: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Weights and bias on raw features of the chosen pictures, the z-scoring folded in."""
     known = sample.features[train]
-    columns = np.concatenate([known.reshape(-1, known.shape[-1]), sample.unfit[others]]).astype(np.float64)
-    means, sds = columns.mean(axis=0), np.maximum(columns.std(axis=0), _LEAST_SD)
+    columns = np.concatenate([known.reshape(-1, known.shape[-1]), sample.unfit[others]])
+    means, sds = columns.mean(axis=0, dtype=np.float64), np.maximum(columns.std(axis=0, dtype=np.float64), _LEAST_SD)
     truth = np.concatenate([np.tile(np.arange(len(FRONTAL_POSES)), len(known)), sample.unfit_poses[others]])
     poses = len(POSES) if len(sample.unfit) else len(FRONTAL_POSES)
-    weights, bias = fit_multinomial((columns - means) / sds, truth, poses, penalty_c=PENALTY_C)
+    scaled = ((columns - means) / sds).astype(np.float32)
+    weights, bias = fit_multinomial(scaled, truth, poses, penalty_c=PENALTY_C)
     return (weights / sds).astype(np.float32), (bias - (weights / sds) @ means).astype(np.float32)
 
 
