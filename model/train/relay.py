@@ -6,6 +6,7 @@ Only counts travel. Not allowed here: results.
 from __future__ import annotations
 
 import queue
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol, TypeVar
 
@@ -53,13 +54,14 @@ class Sender:
     """`Steps` in a worker process: sends counts through a queue of `multiprocessing.Manager`."""
 
     def __init__(self, messages: Any, name: str) -> None:
+        self._own = uuid.uuid4().hex  # two pieces may bear one name
         self._messages, self._name, self._tasks = messages, name, 0
         self._unsent: dict[int, float] = {}
 
     def add_task(self, description: str, *, total: float | None = None) -> TaskID:
         """See `Steps`."""
         self._tasks += 1
-        self._messages.put((self._name, self._tasks, f"{self._name}: {description}", total))
+        self._messages.put((self._own, self._tasks, f"{self._name}: {description}", total))
         return TaskID(self._tasks)
 
     def advance(self, task_id: TaskID, advance: float = 1) -> None:
@@ -71,7 +73,7 @@ class Sender:
     def flush(self) -> None:
         """Send what was gathered."""
         for task, steps in self._unsent.items():
-            self._messages.put((self._name, task, "", steps))
+            self._messages.put((self._own, task, "", steps))
         self._unsent.clear()
 
 
@@ -86,10 +88,10 @@ class Receiver:
         """Everything that has arrived."""
         while True:
             try:
-                name, task, description, number = self._messages.get_nowait()
+                sender, task, description, number = self._messages.get_nowait()
             except queue.Empty:
                 return
             if description:
-                self._tasks[name, task] = self._progress.add_task(description, total=number)
+                self._tasks[sender, task] = self._progress.add_task(description, total=number)
             else:
-                self._progress.advance(self._tasks[name, task], number)
+                self._progress.advance(self._tasks[sender, task], number)
