@@ -1,4 +1,4 @@
-"""Fits `model.fusion.Fusion` on out-of-fold predictions and on nothing else (model.md sections 8 and 9).
+"""Fits `model.fusion.Fusion` on predictions about people a network never saw, and on nothing else (model.md 8 and 9).
 
 Predictions of the data a model was trained on would make every probability overconfident; nothing here can see that.
 """
@@ -30,8 +30,8 @@ def fit_fusion(
 ) -> Fusion:
     """Fit temperature, Platt, stack, image-only mode and both pairs of thresholds.
 
-    `image_logits` (n,) raw and out of fold; `p_clinical` (n,) in [0, 1], NaN where an input was missing;
-    `labels` (n,) 0/1.
+    `image_logits` (n,) raw, each by a network that never saw the patient; `p_clinical` (n,) in [0, 1], NaN where an
+    input was missing; `labels` (n,) 0/1.
 
     Raises:
         ValueError: a class is missing among all rows, or among the rows with a clinical probability; or the image logit

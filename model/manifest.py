@@ -65,9 +65,12 @@ class Calibration(_Part):
     id: str
     """Of the numbers in `fusion.json`; a bundle whose two files disagree is refused."""
     patients: int
-    """Films with an out-of-fold prediction."""
+    """Films with a prediction by a network that never saw the patient."""
     folds: int
-    """Every prediction comes from a network that never saw the patient's fold."""
+    """Of the training patients."""
+    kept_apart: bool = False
+    """The films were kept from the training of the network that ships, which predicted them itself; else each fold was
+    predicted by a network trained on the others, and the one that ships saw all."""
     prevalence: Share
     """Share of positives in the calibration data (the training scale)."""
     target_sensitivity: Share

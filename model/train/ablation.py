@@ -31,6 +31,7 @@ from model.train import relay
 from model.train.ablation_figures import Compared, NetworkScores, compare
 from model.train.films import Films, cache_key, render_films
 from model.train.loop import Recipe, train_network
+from model.train.measure import on_its_own_scale
 from model.train.people import virtual_members
 from model.train.score_cache import digest_of, kept_scores
 from model.train.split import Split, split_by_time
@@ -46,7 +47,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ablation:
-    """How large. The defaults take about 25 minutes of CPU on cached films of the demonstration training."""
+    """How large. The defaults take about 40 minutes of CPU on cached films of the demonstration training."""
 
     images: int = 2400
     folds: int = 2
@@ -177,11 +178,10 @@ def _ask(network: ImageNetwork, films: Films, indices: Sequence[int], crop: int)
 
 
 def _joined(found: dict[tuple[str, int], dict[str, Any]], name: str, split: Split, count: int) -> NetworkScores:
-    """Out-of-fold logits in the patients' order, each fold on its own network's scale turned to mean 0 and SD 1."""
+    """Out-of-fold logits in the patients' order, each fold on its own network's scale."""
     logits = np.empty(count)
     for fold, own in enumerate(split.folds):
-        raw = np.array(found[name, fold]["logits"])
-        logits[list(own)] = (raw - raw.mean()) / max(float(raw.std()), 1e-9)
+        logits[list(own)] = on_its_own_scale(np.array(found[name, fold]["logits"]))
     parts = [found[name, fold] for fold in range(len(split.folds))]
     return NetworkScores(
         logits=logits,

@@ -1,23 +1,18 @@
 """Makes a bundle: films, division, one network per fold and one on all of them, calibration, figures, seal.
 
-Each fold is predicted by a network trained on the others by the same recipe; calibration, fusion and thresholds rest on
-these predictions alone. The network that ships is trained on all folds. Known bias: it saw a quarter more patients
-than the networks it is calibrated by, so its logits may be a little steeper; the held-out part shows by how much.
+Each fold is predicted by a network trained on the others; calibration, fusion and thresholds rest on these predictions
+alone. The network that ships is trained on all folds. Known bias: it saw more patients than the networks it is
+calibrated by, so its logits may be a little steeper; the held-out part shows by how much. A plan that keeps patients
+`apart` has no such bias: they rest on what the network that ships says about these, whom it never saw.
 Everything is kept in the run folder, so a broken run goes on and `seal` is cheap. Not allowed here: a figure chosen
 after looking at the held-out part.
 """
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import resource
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final, Self
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import structlog
@@ -28,13 +23,12 @@ from model import backbones
 from model.bundle import Bundle
 from model.fusion import Fusion
 from model.fusion_fit import fit_fusion
-from model.gate import GateModel
-from model.gate_fit import GateEvaluation
 from model.manifest import Serving
 from model.phantom.cohort import VirtualPatient
-from model.train.gate_part import GateInput, fit_and_keep, kept_gate
+from model.train.cpu_seconds import seconds_by_step, spent
+from model.train.gate_part import GateInput
 from model.train.golden import GOLDEN_PEOPLE, golden_pictures
-from model.train.jobs import FilmFile, Floats, Job, Kept, ask, finished, keep_films, kept_logits, kept_network, train
+from model.train.jobs import Floats, Job, keep_films
 from model.train.material import (
     ClinicalPart,
     Material,
@@ -42,28 +36,18 @@ from model.train.material import (
     published_clinical,
     virtual_material,
 )
-from model.train.measure import Asked, Predictions, best_serving, out_of_fold_metrics, unseen_metrics
+from model.train.measure import Asked, Predictions, best_serving, fitted_metrics, folds_auc, unseen_metrics
 from model.train.plan import Plan, VirtualData
 from model.train.provenance import Making, draft_manifest
-from model.train.relay import Receiver, bars
+from model.train.relay import bars
 from model.train.site import site_material
 from model.train.site_films import ReadFilm
 from model.train.split import Split, split_by_time
+from model.train.workshop import Jobs, NotTrained, Workshop
 from model.train.writer import Parts, write_bundle
 
 _log = structlog.get_logger()
-_TIMES: Final = "cpu-seconds.json"
 _GATE_PICTURES: Final = 120
-
-
-class NotTrained(Exception):
-    """There is no bundle to make: a piece is missing while sealing, or the networks learned nothing. One line."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Jobs:
-    folds: tuple[Job, ...]
-    final: Job
 
 
 def make_bundle(
@@ -82,28 +66,28 @@ def make_bundle(
     """
     plan.run.mkdir(parents=True, exist_ok=True)
     with bars(console) as progress:
-        with _timed(plan, "films"):
+        with spent(plan.run, "films"):
             material = _material(plan, read, progress)
-        split = split_by_time(material.members, folds=plan.folds, held_out=plan.held_out, seed=plan.seed)
+        split = _split(plan, material)
         films = keep_films(material.films, plan.run)
         jobs, clinical = _jobs(plan, split), _clinical(plan, material, split)
-        workshop = _Workshop(plan, films, progress, may_train=train_missing)
-        with workshop:
+        with Workshop(plan, films, progress, may_train=train_missing) as workshop:
             gate, rates = workshop.train(jobs, _gate_input(plan, material, split))
-            asked = workshop.measure(jobs, material, split, clinical)
-    network = workshop.network(jobs.final)
+            asked = _measured(workshop, plan, jobs, (material, split, clinical))
+    kept = workshop.network(jobs.final)
+    network = kept.load(plan.recipe)
     making = Making(
         plan=plan,
         material=material,
         split=split,
-        epochs=network.epochs,
-        gamma=network.load(plan.recipe).gammas(),
+        epochs=kept.epochs,
+        gamma=network.gammas(),
         clinical=clinical,
         gate=rates,
-        cpu_seconds=_times(plan),
+        cpu_seconds=seconds_by_step(plan.run),
     )
     parts = Parts(
-        network=network.load(plan.recipe),
+        network=network,
         gate=gate,
         gate_trunk=backbones.imagenet_weights(),
         clinical=clinical.model,
@@ -117,94 +101,39 @@ def make_bundle(
     return bundle
 
 
-class _Workshop:
-    """Runs the pieces that are missing, `plan.processes` at a time, in processes that stay from piece to piece."""
+def _measured(workshop: Workshop, plan: Plan, jobs: Jobs, given: tuple[Material, Split, ClinicalPart]) -> Asked:
+    """Choose the serving form on the first fold, calibrate on all or on those kept apart, measure the held-out part."""
+    material, split, clinical = given
+    people = material.films.patients
+    forms = (Serving(crop=plan.side, mirror=False), Serving(crop=plan.recipe.crop, mirror=True))
+    first = workshop.logits([(jobs.folds[0], form, split.folds[0]) for form in forms])
+    population = f"{material.population}, each predicted by a network that never saw the fold"
+    serving, of_forms = best_serving(
+        dict(zip(forms, first, strict=True)), tuple(people[i] for i in split.folds[0]), f"{population}; first fold"
+    )
+    own = workshop.logits([(job, serving, fold) for job, fold in zip(jobs.folds, split.folds, strict=True)])
+    workshop.finish()
+    parts = (split.test, split.apart) if split.apart else (split.test,)
+    unseen, *apart = workshop.logits([(jobs.final, serving, part) for part in parts])
+    of_folds = _predictions(
+        material, [i for fold in split.folds for i in fold], np.concatenate(own), clinical, population
+    )
+    basis, fitted_on = of_folds, "out-of-fold"
+    if apart:
+        kept = f"{material.population} kept from the training of the network that ships"
+        basis, fitted_on = _predictions(material, split.apart, apart[0], clinical, kept), "kept-apart"
+    fusion = _calibrated(basis)
+    later = f"{material.population} of the latest months, unseen in training and calibration"
+    held = _predictions(material, split.test, unseen, clinical, later)
+    ceiling = None if material.ceiling is None else material.ceiling[list(split.test)]
+    fitted = [*fitted_metrics(basis, fusion, fitted_on), *([folds_auc(of_folds, own)] if apart else ())]
+    metrics = (*unseen_metrics(held, fusion, ceiling), *fitted, *of_forms)
+    return Asked(serving=serving, fusion=fusion, basis=basis, metrics=metrics)
 
-    def __init__(self, plan: Plan, films: FilmFile, progress: Progress, *, may_train: bool) -> None:
-        self._plan, self._films, self._progress, self._may_train = plan, films, progress, may_train
-        self._open = ExitStack()
-        self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-
-    def network(self, job: Job) -> Kept:
-        """A network that is there."""
-        kept = kept_network(self._films, job)
-        if kept is None:
-            msg = f"the network {job.name!r} is missing in {self._plan.run}; run the training first"
-            raise NotTrained(msg)
-        return kept
-
-    def train(self, jobs: _Jobs, gate: GateInput) -> tuple[GateModel, GateEvaluation]:
-        """Every network, the folds' first, and the gate."""
-        plan, key = self._plan, gate.key
-        missing = [job for job in (*jobs.folds, jobs.final) if kept_network(self._films, job) is None]
-        wanted: list[tuple[str, Callable[..., None], tuple[Any, ...]]] = [
-            (job.name, train, (self._films, job)) for job in missing
-        ]
-        if kept_gate(plan.run, key) is None:
-            wanted.append(("gate", fit_and_keep, (plan.run, key, gate)))
-        if wanted and not self._may_train:
-            msg = f"missing in {plan.run}: {', '.join(name for name, *_ in wanted)}; run the training first"
-            raise NotTrained(msg)
-        self._run(wanted)
-        made = kept_gate(plan.run, key)
-        assert made is not None  # noqa: S101 - it was just fitted
-        return made
-
-    def measure(self, jobs: _Jobs, material: Material, split: Split, clinical: ClinicalPart) -> Asked:
-        """Choose the serving form on the first fold, calibrate on all, then measure once on the held-out part."""
-        plan, people = self._plan, material.films.patients
-        forms = (Serving(crop=plan.side, mirror=False), Serving(crop=plan.recipe.crop, mirror=True))
-        first = self._logits([(jobs.folds[0], form, split.folds[0]) for form in forms])
-        population = f"{material.population}, each predicted by a network that never saw the fold"
-        serving, of_forms = best_serving(
-            dict(zip(forms, first, strict=True)), tuple(people[i] for i in split.folds[0]), f"{population}; first fold"
-        )
-        rest = [(job, serving, fold) for job, fold in zip(jobs.folds, split.folds, strict=True)]
-        *own, unseen = self._logits([*rest, (jobs.final, serving, split.test)])
-        out_of_fold = _predictions(
-            material, [i for fold in split.folds for i in fold], np.concatenate(own), clinical, population
-        )
-        fusion = _calibrated(out_of_fold)
-        later = f"{material.population} of the latest months, unseen in training and calibration"
-        held = _predictions(material, split.test, unseen, clinical, later)
-        ceiling = None if material.ceiling is None else material.ceiling[list(split.test)]
-        metrics = (*unseen_metrics(held, fusion, ceiling), *out_of_fold_metrics(out_of_fold, fusion), *of_forms)
-        return Asked(serving=serving, fusion=fusion, out_of_fold=out_of_fold, metrics=metrics)
-
-    def _logits(self, questions: Sequence[tuple[Job, Serving, tuple[int, ...]]]) -> list[Floats]:
-        kept = [self.network(job) for job, *_ in questions]
-        missing = [
-            (job.name, ask, (self._films, job, form, indices))
-            for own, (job, form, indices) in zip(kept, questions, strict=True)
-            if kept_logits(own, form, indices) is None
-        ]
-        self._run(missing)
-        found = [kept_logits(own, form, i) for own, (_, form, i) in zip(kept, questions, strict=True)]
-        return [logits for logits in found if logits is not None]
-
-    def _run(self, wanted: Sequence[tuple[str, Callable[..., None], tuple[Any, ...]]]) -> None:
-        if not wanted:
-            return
-        if self._pool is None:
-            self._hire()
-        assert self._pool is not None  # noqa: S101 - hired above
-        futures: dict[Future[None], str] = {
-            self._pool.submit(work, *arguments, self._messages): name for name, work, arguments in wanted
-        }
-        finished(futures, self._receiver.draw)
-
-    def _hire(self) -> None:
-        self._open.enter_context(_timed(self._plan, "networks, gate and predictions"))  # left last, the processes ended
-        context = multiprocessing.get_context("spawn")
-        self._messages = self._open.enter_context(context.Manager()).Queue()
-        self._receiver = Receiver(self._messages, self._progress)
-        self._pool = self._open.enter_context(ProcessPoolExecutor(self._plan.processes, mp_context=context))
+def _split(plan: Plan, material: Material) -> Split:
+    shares = {"held_out": plan.held_out, "apart": plan.apart}
+    return split_by_time(material.members, folds=plan.folds, seed=plan.seed, **shares)
 
 
 def _material(plan: Plan, read: ReadFilm | None, progress: Progress) -> Material:
@@ -231,20 +160,21 @@ def _gate_input(plan: Plan, material: Material, split: Split) -> GateInput:
     return GateInput(films=plan.gate_films, seed=plan.seed, patients=virtual, pictures=pictures)
 
 
-def _jobs(plan: Plan, split: Split) -> _Jobs:
-    """The final network and the folds' differ in seed and patients only."""
+def _jobs(plan: Plan, split: Split) -> Jobs:
+    """The final network and the folds' differ in seed, patients and, where the plan says so, epochs."""
+    of_fold = replace(plan.recipe, epochs=plan.fold_epochs or plan.recipe.epochs)
     folds = tuple(
-        Job(name=f"fold {k + 1}", indices=split.without(k), recipe=replace(plan.recipe, seed=plan.recipe.seed + k + 1))
+        Job(name=f"fold {k + 1}", indices=split.without(k), recipe=replace(of_fold, seed=plan.recipe.seed + k + 1))
         for k in range(plan.folds)
     )
-    return _Jobs(folds=folds, final=Job(name="final", indices=split.train, recipe=plan.recipe))
+    return Jobs(folds=folds, final=Job(name="final", indices=split.shipped, recipe=plan.recipe))
 
 
 def _calibrated(part: Predictions) -> Fusion:
     try:
         return fit_fusion(part.image_logits, part.p_clinical, part.truth)
     except ValueError as error:
-        msg = f"the out-of-fold predictions cannot be calibrated: {error}"
+        msg = f"predictions about unseen patients cannot be calibrated: {error}"
         raise NotTrained(msg) from error
 
 
@@ -257,25 +187,3 @@ def _predictions(
         p_clinical=clinical.probabilities[list(positions)],
         population=population,
     )
-
-
-@contextmanager
-def _timed(plan: Plan, step: str) -> Iterator[None]:
-    """Add the CPU seconds of this step, here and in processes that ended within it, to those in the run folder."""
-    before = _cpu()
-    try:
-        yield
-    finally:
-        taken = _times(plan)
-        taken[step] = round(taken.get(step, 0.0) + _cpu() - before, 1)
-        (plan.run / _TIMES).write_text(json.dumps(taken, indent=1) + "\n", encoding="utf-8")
-
-
-def _times(plan: Plan) -> dict[str, float]:
-    file: Path = plan.run / _TIMES
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-
-
-def _cpu() -> float:
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

@@ -5,7 +5,7 @@ Words only; the figures come from the manifest. A bundle trained on simulated im
 
 from __future__ import annotations
 
-from model.manifest import Manifest, Metric
+from model.manifest import Calibration, Manifest, Metric
 
 SIMULATED = "TRAINED ON SIMULATED IMAGES - NOT FOR CLINICAL USE"
 
@@ -44,16 +44,27 @@ def model_card(manifest: Manifest) -> str:
         "## Making",
         "",
         f"Seed {manifest.training.seed}, {manifest.training.epochs} epochs, commit {manifest.training.commit}.",
-        f"Calibration, fusion and thresholds rest on {manifest.calibration.patients} predictions, each by a network",
-        f"that never saw the patient's fold (of {manifest.calibration.folds}). The network that ships saw all of them:",
-        "it may be a little surer than those it was calibrated by. The figures above are of patients it never saw,",
-        f"held out by time from {manifest.training.held_out_from} on.",
+        *_calibrated_on(manifest.calibration),
+        f"The figures above are of patients it never saw, held out by time from {manifest.training.held_out_from} on.",
         f"Weights gamma of the two wavelet fusions: {', '.join(f'{g:.4f}' for g in manifest.training.gamma)}.",
         "No benefit of the wavelet branch is claimed.",
         f"Software: {software}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _calibrated_on(calibration: Calibration) -> tuple[str, ...]:
+    if calibration.kept_apart:
+        return (
+            "Calibration, fusion and thresholds rest on what the network says about",
+            f"{calibration.patients} patients who were kept from its training.",
+        )
+    return (
+        f"Calibration, fusion and thresholds rest on {calibration.patients} predictions, each by a network",
+        f"that never saw the patient's fold (of {calibration.folds}). The network that ships saw all of them:",
+        "it may be a little surer than those it was calibrated by.",
+    )
 
 
 def sealed_figures(manifest: Manifest) -> list[str]:

@@ -8,6 +8,7 @@ piece, and a run that changes nothing makes nothing. Not allowed here: which fol
 from __future__ import annotations
 
 import ast
+import ctypes
 import hashlib
 import json
 import os
@@ -111,6 +112,7 @@ def kept_network(films: FilmFile, job: Job) -> Kept | None:
 
 def train(films: FilmFile, job: Job, messages: Any) -> None:
     """Train and keep one network; runs in a process of its own."""
+    _keep_freed_memory()
     sender = Sender(messages, job.name)
     begun = time.process_time()
     trained = train_watched(films.open(), job.indices, job.recipe, sender)
@@ -175,6 +177,17 @@ def finished(futures: Mapping[Future[None], str], draw: Callable[[], None]) -> N
         future.result()
 
 
+def _keep_freed_memory() -> None:
+    """Let glibc reuse large blocks instead of fetching each from the kernel again: an eighth of a training step."""
+    c_library = ctypes.CDLL(None)
+    if hasattr(c_library, "mallopt"):
+        c_library.mallopt(_M_MMAP_MAX, 0)
+        c_library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_MAX: Final = -4
+"""Names of glibc's malloc.h."""
 _REDRAW_SECONDS: Final = 0.5
 
 

@@ -1,13 +1,14 @@
 """What trained networks say about films they never saw, in numbers with intervals.
 
-Out-of-fold predictions choose how to serve and fit calibration, fusion and thresholds; the held-out part is only
-measured. Not allowed here: words for a clinical performance.
+Out-of-fold predictions choose how to serve; they, or those about patients kept apart, fit calibration, fusion and
+thresholds; the held-out part is only measured. Not allowed here: words for a clinical performance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ from model.train.loop import OSTEOPENIA_T
 from model.train.people import Person
 
 Floats = npt.NDArray[np.float64]
+
+_LEAST_SD: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,8 @@ class Asked:
 
     serving: Serving
     fusion: Fusion
-    out_of_fold: Predictions
+    basis: Predictions
+    """What it was fitted on."""
     metrics: tuple[Metric, ...]
 
 
@@ -79,11 +83,21 @@ def best_serving(
     return max(found, key=lambda form: found[form].value), metrics
 
 
-def out_of_fold_metrics(part: Predictions, fusion: Fusion) -> tuple[Metric, ...]:
+def fitted_metrics(part: Predictions, fusion: Fusion, name: str) -> tuple[Metric, ...]:
     """AUC and calibration where calibration itself was fitted: slightly flattering, and named as what it is."""
     image = np.array([fusion.image_only(z) for z in part.image_logits])
     found = [_auc("auc.image", image, part), *_calibration("image", image, part)]
-    return tuple(m.model_copy(update={"name": f"out-of-fold.{m.name}"}) for m in found)
+    return tuple(m.model_copy(update={"name": f"{name}.{m.name}"}) for m in found)
+
+
+def folds_auc(of_folds: Predictions, own: Sequence[Floats]) -> Metric:
+    """What the folds' networks reach; `own` are the logits of each, in the order of `of_folds`."""
+    return _auc("out-of-fold.auc.image", np.concatenate([on_its_own_scale(logits) for logits in own]), of_folds)
+
+
+def on_its_own_scale(logits: Floats) -> Floats:
+    """Logits of one network at mean 0 and SD 1: so those of several can be ranked together."""
+    return np.asarray((logits - logits.mean()) / max(float(logits.std()), _LEAST_SD))
 
 
 def unseen_metrics(part: Predictions, fusion: Fusion, ceiling: Floats | None = None) -> tuple[Metric, ...]:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from model.train.loop import Recipe
 
@@ -67,14 +67,28 @@ class Plan(_Part):
     side: Annotated[int, Field(ge=64, multiple_of=32)] = 320
     """Of the prepared square, px."""
     folds: Annotated[int, Field(ge=2, le=10)] = 5
+    fold_epochs: Annotated[int | None, Field(ge=1)] = None
+    """Epochs of the folds' networks, where fewer than the recipe's will do; needs `apart`."""
     held_out: Annotated[float, Field(gt=0, le=0.5)] = 0.15
     """Share of patients, the latest, that are looked at once and at the end."""
+    apart: Annotated[float, Field(ge=0, le=0.5, validate_default=True)] = 0.0
+    """Share of the others that the network that ships never sees: calibration, fusion and thresholds rest on what it
+    says about them. 0: it is trained on all, and they rest on what the folds' networks say."""
     processes: Annotated[int, Field(ge=1)] = 2
     """Of one thread each; more than there are cores only slow each other."""
     gate_films: Path
     """Real films (NIH) with manifest.csv that the applicability gate is fitted on."""
     recipe: Recipe = Recipe()
     data: Annotated[VirtualData | SiteData, Field(discriminator="kind")]
+
+    @field_validator("apart")
+    @classmethod
+    def _calibrates_itself(cls, apart: float, info: ValidationInfo) -> float:
+        """Networks of another length are not calibrated for one another."""
+        if apart == 0 and info.data.get("fold_epochs") is not None:
+            msg = "fold_epochs needs patients kept apart to calibrate the longer trained network by"
+            raise ValueError(msg)
+        return apart
 
 
 def read_plan(path: Path) -> Plan:

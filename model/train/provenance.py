@@ -76,7 +76,7 @@ def draft_manifest(making: Making, asked: Asked) -> Manifest:
         contraindications=material.contraindications,
         files={},
         image=_image(plan, asked.serving),
-        calibration=_calibration(asked.fusion, asked.out_of_fold, plan.folds),
+        calibration=_calibration(asked.fusion, asked.basis, making.split),
         eligibility=Eligibility(
             minimum_age_years=50, views=("PA", "AP"), required_variables=REQUIRED, optional_variables=()
         ),
@@ -104,12 +104,13 @@ def _image(plan: Plan, serving: Serving) -> ImageSpec:
     )
 
 
-def _calibration(fusion: Fusion, part: Predictions, folds: int) -> Calibration:
+def _calibration(fusion: Fusion, part: Predictions, split: Split) -> Calibration:
     points = {"IMAGE_ONLY": fusion.image_points, "IMAGE_AND_CLINICAL": fusion.fused_points}
     return Calibration(
         id=fusion.calibration_id,
         patients=len(part.people),
-        folds=folds,
+        folds=len(split.folds),
+        kept_apart=bool(split.apart),
         prevalence=float(part.truth.mean()),
         target_sensitivity=TARGET_SENSITIVITY,
         target_specificity=TARGET_SPECIFICITY,
@@ -134,8 +135,16 @@ def _training(making: Making) -> Training:
 
 def _data(making: Making) -> tuple[DataSource, ...]:
     split, material = making.split, making.material
+    by_folds = f"{len(split.folds)}-fold out-of-fold predictions"
+    trained = {f"image network, training; calibration by {by_folds}": len(split.train)}
+    if split.apart:
+        trained = {
+            "image network, training": len(split.shipped),
+            "calibration, fusion and thresholds; kept from the network's training": len(split.apart),
+            f"form of serving by {by_folds}": len(split.train),
+        }
     parts = {
-        f"image network, training; calibration by {len(split.folds)}-fold out-of-fold predictions": len(split.train),
+        **trained,
         "held-out test": len(split.test),
         "gate": making.gate.phantoms,
     }

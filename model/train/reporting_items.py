@@ -165,7 +165,7 @@ CLAIM: Final = Guideline(
         ("24", "initialisation", "section Making, `model/backbones.py`"),
         ("25", "training", "section Making, `model/train/loop.py`"),
         ("26", "selection of the final model", "`model/train/loop.py`, `model/train/measure.py`"),
-        ("27", "ensembling", f"{NOT_DONE}: one network; its folds serve calibration only"),
+        ("27", "ensembling", f"{NOT_DONE}: one network; its folds serve calibration or the choice of its form only"),
         ("28", "metrics", _HOW),
         ("29", "uncertainty", _HOW),
         ("30", "robustness", "section Figures (counterfactual, subgroups), section Ablation"),

@@ -1,8 +1,9 @@
 """Divides films by patient: the last months held out for one final measurement, the rest in folds.
 
-Every figure that is fitted on predictions (calibration, fusion, thresholds) uses out-of-fold ones; the held-out
-patients are looked at once. A patient in two parts would make every figure a recollection, so the division is checked
-after it is made, whoever made it. Not allowed here: pixels.
+Every figure that is fitted on predictions (calibration, fusion, thresholds) uses those about patients a network never
+saw: the folds', or those kept apart from the one that ships; the held-out patients are looked at once. A patient in two
+parts would make every figure a recollection, so the division is checked after it is made, whoever made it. Not allowed
+here: pixels.
 """
 
 from __future__ import annotations
@@ -33,21 +34,29 @@ class Split:
     """Earlier films of held-out patients: in neither part."""
     cut: dt.date
     """First day of the test part."""
+    apart: tuple[int, ...] = ()
+    """Of the folds: kept from the network that ships, to calibrate it by."""
 
     @property
     def train(self) -> tuple[int, ...]:
         """All folds, sorted."""
         return tuple(sorted(position for fold in self.folds for position in fold))
 
+    @property
+    def shipped(self) -> tuple[int, ...]:
+        """What the network that ships is trained on, sorted."""
+        return tuple(sorted(set(self.train) - set(self.apart)))
+
     def without(self, fold: int) -> tuple[int, ...]:
         """What the network of `fold` is trained on, sorted."""
         return tuple(sorted(p for k, own in enumerate(self.folds) if k != fold for p in own))
 
 
-def split_by_time(members: Sequence[Member], *, folds: int, held_out: float, seed: int) -> Split:
+def split_by_time(members: Sequence[Member], *, folds: int, held_out: float, seed: int, apart: float = 0.0) -> Split:
     """Hold out the share `held_out` of patients who came last, and divide the others into `folds`.
 
-    Folds are balanced by stratum; a patient of several strata counts by the last film.
+    Folds are balanced by stratum, and so is the share `apart` of their patients; a patient of several strata counts by
+    the last film.
 
     Raises:
         LeakageError: a patient would be in two parts.
@@ -66,8 +75,10 @@ def split_by_time(members: Sequence[Member], *, folds: int, held_out: float, see
     cut = last[order[kept]] if kept < len(order) else last[order[-1]] + dt.timedelta(days=1)
     early = [patient for patient in order if last[patient] < cut] or order[:kept]
     later = set(order) - set(early)
+    training = {patient: films[patient] for patient in early}
     split = Split(
-        folds=_folds({patient: films[patient] for patient in early}, members, folds, seed),
+        folds=_folds(training, members, folds, seed),
+        apart=_apart(training, members, apart, seed),
         test=tuple(sorted(p for patient in later for p in films[patient] if members[p].acquired_on >= cut)),
         left_out=tuple(sorted(p for patient in later for p in films[patient] if members[p].acquired_on < cut)),
         cut=cut,
@@ -90,10 +101,7 @@ def _folds(
     films: dict[str, list[int]], members: Sequence[Member], count: int, seed: int
 ) -> tuple[tuple[int, ...], ...]:
     rng = np.random.default_rng(seed)
-    strata: dict[str, list[str]] = defaultdict(list)
-    for patient, own in films.items():
-        latest = max(own, key=lambda position: members[position].acquired_on)
-        strata[members[latest].stratum].append(patient)
+    strata = _strata(films, members)
     parts: list[list[int]] = [[] for _ in range(count)]
     dealt = 0
     for stratum in sorted(strata):
@@ -101,3 +109,20 @@ def _folds(
             parts[dealt % count].extend(films[strata[stratum][row]])
             dealt += 1
     return tuple(tuple(sorted(part)) for part in parts)
+
+
+def _apart(films: dict[str, list[int]], members: Sequence[Member], share: float, seed: int) -> tuple[int, ...]:
+    rng = np.random.default_rng([seed, 1])
+    drawn: list[int] = []
+    for _, patients in sorted(_strata(films, members).items()):
+        order = rng.permutation(len(patients))[: round(len(patients) * share)]
+        drawn += [position for row in order for position in films[patients[row]]]
+    return tuple(sorted(drawn))
+
+
+def _strata(films: dict[str, list[int]], members: Sequence[Member]) -> dict[str, list[str]]:
+    strata: dict[str, list[str]] = defaultdict(list)
+    for patient, own in films.items():
+        latest = max(own, key=lambda position: members[position].acquired_on)
+        strata[members[latest].stratum].append(patient)
+    return strata

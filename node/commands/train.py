@@ -58,7 +58,10 @@ def demo(
     run: Annotated[Path, typer.Option(file_okay=False, help="Where a broken run leaves its pieces.")] = Path(
         "training-run"
     ),
-    patients: Annotated[int, typer.Option(min=24, help="Virtual patients in all parts.")] = 4800,
+    patients: Annotated[
+        int | None,
+        typer.Option(min=24, help="Virtual patients in all parts; the shipped bundle's unless said."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bundle up to float noise.")] = 7,
     against: Annotated[
         Path | None, typer.Option(file_okay=False, help="Hold the figures against this bundle's; default: the shipped.")
@@ -69,7 +72,7 @@ def demo(
     from model.screener import DEMO_BUNDLE  # noqa: PLC0415 - torch is loaded only when asked for
     from model.train.plan import preset  # noqa: PLC0415
 
-    data = {"table": table, "patients": patients}
+    data = {"table": table} | ({} if patients is None else {"patients": patients})
     plan = preset("demo", {"out": out, "run": run, "seed": seed, "gate_films": films, "data": data})
     sys.exit(_make(plan, name="train-demo", seal=seal, against=against or DEMO_BUNDLE, minutes=_LONGEST_MINUTES))
 
@@ -77,10 +80,11 @@ def demo(
 def _make(plan: Any, *, name: str, seal: bool, against: Path, minutes: float | None = None) -> int:
     """Make the bundle, print what it says beside the earlier one, and give the exit status."""
     from dicom_io.radiograph import read_radiograph  # noqa: PLC0415 - torch is loaded only when asked for
-    from model.train.campaign import NotTrained, make_bundle  # noqa: PLC0415
+    from model.train.campaign import make_bundle  # noqa: PLC0415
     from model.train.reproduction import compare, earlier_metrics, result_line  # noqa: PLC0415
     from model.train.site import ManifestError  # noqa: PLC0415
     from model.train.split import LeakageError  # noqa: PLC0415
+    from model.train.workshop import NotTrained  # noqa: PLC0415
     from model.trunks import TrunkWeightsError  # noqa: PLC0415
 
     earlier, begun = earlier_metrics(against), time.monotonic()

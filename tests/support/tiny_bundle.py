@@ -100,7 +100,7 @@ def tiny_manifest() -> Manifest:
         gate=tiny_rates(),
         cpu_seconds={},
     )
-    asked = Asked(serving=Serving(crop=SIDE, mirror=True), fusion=FUSION, out_of_fold=part, metrics=())
+    asked = Asked(serving=Serving(crop=SIDE, mirror=True), fusion=FUSION, basis=part, metrics=())
     return draft_manifest(making, asked)
 
 

@@ -95,7 +95,8 @@ def test_the_epoch_with_the_best_brier_score_is_kept_and_training_stops_when_it_
     recipe = dataclasses.replace(TINY, epochs=8, watch=0.3, patience=2, new_rate=0.5, trunk_rate=0.2)
     with Progress(disable=True) as progress:
         trained = train_watched(films, range(24), recipe, progress)
-        again = train_watched(films, range(24), dataclasses.replace(recipe, epochs=trained.epochs), progress)
+        patient = dataclasses.replace(recipe, epochs=trained.epochs, patience=8)
+        again = train_watched(films, range(24), patient, progress)
     assert trained.epochs == int(np.argmin(trained.brier)) + 1
     assert len(trained.brier) == min(8, trained.epochs + 2)
     assert len(again.brier) == trained.epochs

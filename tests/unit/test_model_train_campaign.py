@@ -9,15 +9,17 @@ from rich.console import Console
 from support.tiny_bundle import tiny_gate, tiny_rates
 
 from model.bundle import golden_check, load_bundle
+from model.fusion_fit import fit_fusion
 from model.phantom.cohort import sample
-from model.train import campaign
-from model.train.campaign import NotTrained, make_bundle
+from model.train import campaign, workshop
+from model.train.campaign import make_bundle
 from model.train.gate_part import GateInput, keep_gate
 from model.train.jobs import Job, kept_network, source_digest
 from model.train.people import virtual_members
 from model.train.plan import plan_from
 from model.train.reproduction import compare, earlier_metrics, result_line
 from model.train.split import split_by_time
+from model.train.workshop import NotTrained
 
 PATIENTS = 80
 TABLE = "female,age,weight,ls_t,th_t,fn_t\n"
@@ -85,7 +87,7 @@ def test_every_figure_says_whom_it_was_measured_on(bundle):
 
 
 def test_sealing_again_trains_nothing_and_gives_the_same_bundle(plan, bundle, monkeypatch):
-    monkeypatch.setattr(campaign, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(workshop, "ProcessPoolExecutor", None)
     again = make_bundle(plan, train_missing=False, console=QUIET)
     assert again.manifest.files == bundle.manifest.files
     assert again.manifest.golden == bundle.manifest.golden
@@ -97,7 +99,7 @@ def test_sealing_again_trains_nothing_and_gives_the_same_bundle(plan, bundle, mo
 
 
 def test_sealing_says_what_is_missing(plan, bundle, tmp_path):
-    with pytest.raises(NotTrained, match="fold 1, fold 2, final, gate"):
+    with pytest.raises(NotTrained, match="final, fold 1, fold 2, gate"):
         make_bundle(plan.model_copy(update={"run": tmp_path}), train_missing=False, console=QUIET)
 
 
@@ -128,3 +130,33 @@ def test_a_changed_comment_is_no_other_training():
 
 def test_the_bundle_loads_from_its_folder_alone(plan, bundle):
     assert load_bundle(plan.out).manifest == bundle.manifest
+
+
+def test_a_network_kept_from_some_patients_is_calibrated_on_them_alone(plan, tmp_path, monkeypatch):
+    short = dataclasses.replace(plan.recipe, epochs=2)
+    own = plan.model_copy(update={"apart": 0.4, "fold_epochs": 1, "recipe": short, "out": tmp_path / "bundle"})
+    material = campaign._material(own, None, campaign.bars(QUIET))
+    split, people, noise = campaign._split(own, material), material.films.patients, np.random.default_rng(0)
+    heard = {}
+
+    def said(_workshop, questions):  # as networks would that had learned something
+        found = [np.array([noise.normal() + 2.0 * people[i].osteoporosis for i in part]) for *_, part in questions]
+        heard.update({(job.name, part): logits for (job, _, part), logits in zip(questions, found, strict=True)})
+        return found
+
+    monkeypatch.setattr(workshop.Workshop, "logits", said)
+    made = make_bundle(own, console=QUIET)
+    golden_check(made)
+    clinical = campaign._clinical(own, material, split).probabilities[list(split.apart)]
+    truth = [int(people[i].osteoporosis) for i in split.apart]
+    assert made.fusion == fit_fusion(heard["final", split.apart], clinical, truth)
+    calibration = made.manifest.calibration
+    assert (calibration.patients, calibration.folds, calibration.kept_apart) == (24, 2, True)
+    found = {metric.name: metric for metric in made.manifest.metrics}
+    assert (found["kept-apart.auc.image"].n, found["out-of-fold.auc.image"].n, found["auc.image"].n) == (24, 60, 20)
+    counts = {source.use.split(";")[0]: source.count for source in made.manifest.training.data}
+    assert (counts["image network, training"], counts["calibration, fusion and thresholds"]) == (36, 24)
+    noted = [json.loads(file.read_text()) for file in own.run.glob("network-*.json")]
+    assert ("final", 36, 2) in [(note["name"], note["films"], note["epochs"]) for note in noted]
+    assert ("fold 1", 30, 1) in [(note["name"], note["films"], note["epochs"]) for note in noted]
+    assert "24 patients who were kept from its training" in (own.out / "MODEL_CARD.md").read_text()

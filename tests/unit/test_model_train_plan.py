@@ -6,8 +6,9 @@ from model.train.plan import PlanError, SiteData, VirtualData, plan_from, preset
 def test_the_demo_preset_makes_the_shipped_bundle():
     plan = preset("demo", {})
     assert isinstance(plan.data, VirtualData)
-    assert (plan.data.patients, plan.folds, plan.side, plan.recipe.seed) == (4800, 5, 320, 7)
-    assert round(plan.data.patients * plan.held_out) == 800
+    assert (plan.data.patients, plan.folds, plan.side, plan.recipe.seed) == (6000, 2, 320, 7)
+    assert round(plan.data.patients * plan.held_out) == 840
+    assert round(plan.data.patients * (1 - plan.held_out) * plan.apart) == 1032
 
 
 def test_the_site_preset_is_a_whole_plan_that_stops_early():
@@ -15,6 +16,12 @@ def test_the_site_preset_is_a_whole_plan_that_stops_early():
     assert isinstance(plan.data, SiteData)
     assert plan.recipe.watch > 0
     assert plan.recipe.epochs > plan.recipe.patience
+
+
+def test_shorter_networks_of_the_folds_need_patients_kept_apart():
+    with pytest.raises(PlanError, match="fold_epochs needs patients kept apart"):
+        preset("site", {"fold_epochs": 1})
+    assert preset("site", {"fold_epochs": 1, "apart": 0.2}).fold_epochs == 1
 
 
 def test_a_preset_can_be_changed_key_by_key():
@@ -29,6 +36,7 @@ def test_a_preset_can_be_changed_key_by_key():
         ({"recipe": {"watch": 0.9}}, "recipe.watch"),
         ({"side": 100}, "side"),
         ({"folds": 1}, "folds"),
+        ({"apart": 0.0, "fold_epochs": 1}, "apart"),
         ({"colour": "red"}, "colour"),
         ({"data": {"kind": "site"}}, "data.site.manifest"),
         ({"data": {"patients": "many"}}, "data.virtual.patients"),

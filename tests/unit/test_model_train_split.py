@@ -42,6 +42,24 @@ def test_the_held_out_part_is_later_than_all_that_was_learned_from(seed):
     assert all(members[i].acquired_on >= split.cut for i in split.test)
 
 
+@given(seed=st.integers(0, 10_000))
+def test_patients_kept_from_the_network_that_ships_are_in_the_folds_with_all_their_films(seed):
+    members = site(seed)
+    split = split_by_time(members, folds=3, held_out=0.2, seed=seed, apart=0.3)
+    assert sorted((*split.shipped, *split.apart)) == list(split.train)
+    assert not {members[i].patient for i in split.apart} & {members[i].patient for i in split.shipped}
+    assert dataclasses.replace(split, apart=()) == split_by_time(members, folds=3, held_out=0.2, seed=seed)
+
+
+def test_those_kept_apart_have_the_shares_of_sex_and_class():
+    members = virtual_members(sample(2000, 1))
+    split = split_by_time(members, folds=2, held_out=0.2, seed=1, apart=0.25)
+    assert len(split.apart) == pytest.approx(400, abs=2)
+    for stratum in {member.stratum for member in members}:
+        shares = [np.mean([members[i].stratum == stratum for i in part]) for part in (split.apart, split.train)]
+        assert shares[0] == pytest.approx(shares[1], abs=0.003)
+
+
 def test_earlier_films_of_a_held_out_patient_train_nothing():
     days = {"a": (0, 99), "b": (1,), "c": (2,), "d": (3,), "e": (4,), "f": (98,)}
     members = tuple(
