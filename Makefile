@@ -54,7 +54,7 @@ train-demo: $(VENV)/.installed-dev
 evaluate-demo: $(VENV)/.installed-dev
 	$(BIN)/osteon evaluate --bundle demo --phantoms 2000 --data $(DATA) --report evaluation
 
-## make ablation  wavelets, attention and fusion rules on equal folds, in words (about 25 minutes on the training's films)
+## make ablation  wavelets, attention and fusion rules on equal folds, in words (about 40 minutes of CPU on the training's films)
 ablation: $(VENV)/.installed-dev
 	$(BIN)/osteon train ablation --out evaluation
 
