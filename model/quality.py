@@ -24,6 +24,7 @@ NEIGHBOUR_LIMIT = 0.5
 """Least correlation of neighbouring points of a 128 px overview (films: at least .90; white noise 0)."""
 _OVERVIEW_SIDE = 128
 _GREY_CLASSES = 64
+_SIDE_WITH_NEIGHBOURS = 2
 _LEAST_VARIANCE = 1e-10
 
 Floats = npt.NDArray[np.float32]
@@ -77,7 +78,9 @@ def _entropy_bits(overview: Floats) -> float:
 
 
 def _neighbour_correlation(overview: Floats) -> float:
-    """The smaller of the two lag-one autocorrelations; 0 for a blank picture."""
+    """The smaller of the two lag-one autocorrelations; 0 for a blank picture and for a single row or column."""
+    if min(overview.shape) < _SIDE_WITH_NEIGHBOURS:
+        return 0.0
     centred = overview.astype(np.float64) - overview.mean()
     variance = float((centred * centred).mean())
     if variance < _LEAST_VARIANCE:

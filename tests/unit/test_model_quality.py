@@ -7,7 +7,7 @@ import csv
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from support.shared_data import FILMS, needs_films
@@ -87,6 +87,8 @@ def test_a_clipped_border_is_no_fault():
 
 @settings(max_examples=60, deadline=None)
 @given(arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.floats(0, 1, width=32)))
+@example(np.array([[0, 1]], np.float32))
+@example(np.array([[0], [1]], np.float32))
 def test_any_picture_gives_finite_measurements(pixels):
     quality = _check(pixels, minimum_short_side=1)
     assert all(np.isfinite(value) for _, value in quality.measurements)
