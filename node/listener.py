@@ -73,8 +73,9 @@ def listen(settings: Settings) -> None:
     """Run the listener alone until SIGTERM or SIGINT; workers are started with `osteon work`."""
     process.bound_arenas()
     stop = process.stop_on_signals()
-    listener = Listener(settings)
-    listener.start()
+    with process.starting():
+        listener = Listener(settings)
+        listener.start()
     stop.wait()
     listener.stop()
 

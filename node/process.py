@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import logging
 import multiprocessing
 import multiprocessing.connection
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -90,6 +93,21 @@ def bound_arenas() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_M_ARENA_MAX, 2)
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Look for no garbage while modules, tables and networks are loaded, nor ever again among them.
+
+    They make some hundred thousand objects and hardly any garbage: the collector, looking through them again and again,
+    took a seventh of the start (measured).
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def spool_directory(settings: Settings) -> Path:

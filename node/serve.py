@@ -1,7 +1,8 @@
 """`osteon serve`: the listener in this process, the workers as its children. What dies is started again.
 
-Reception begins first and waits for no worker. A bundle that cannot serve at the very start ends the node with its one
-line; once a worker has served, reception goes on whatever happens, cases wait, and the log says so.
+Workers load their networks on the other cores while the listener opens its doors, and touch nothing of the node's
+before these are open; reception waits for no worker. A bundle that cannot serve at the very start ends the node with
+its one line; once a worker has served, reception goes on whatever happens, cases wait, and the log says so.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import threading
 import time
 from multiprocessing.context import SpawnProcess
-from typing import Final
+from multiprocessing.synchronize import Event
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from config.settings import Model, Settings, SettingsError
 from node import process
 from node.limits import cause_of
-from node.listener import Listener
+
+if TYPE_CHECKING:
+    from node.listener import Listener
 
 EXIT_UNUSABLE: Final = 2
 """Exit status of a worker, and of the node, whose bundle or configuration cannot be used."""
@@ -40,9 +43,16 @@ def serve(settings: Settings) -> int:
     """Run the node until SIGTERM or SIGINT; the exit status."""
     process.bound_arenas()
     stop = process.stop_on_signals()
-    listener = Listener(settings)
-    listener.start()
-    workers = [_Supervised(settings, number) for number in range(worker_count(settings.model))]
+    doors = _CONTEXT.Event()
+    workers = [_Supervised(settings, number, doors) for number in range(worker_count(settings.model))]
+    try:
+        with process.starting():
+            listener = _listening(settings)
+    except BaseException:
+        for worker in workers:
+            worker.kill()
+        raise
+    doors.set()
     status = 0
     while not stop.wait(_POLL):
         for worker in workers:
@@ -59,6 +69,15 @@ def serve(settings: Settings) -> int:
     return status
 
 
+def _listening(settings: Settings) -> Listener:
+    """A listener whose doors are open."""
+    from node.listener import Listener  # noqa: PLC0415 - a second of imports, during which the workers load
+
+    listener = Listener(settings)
+    listener.start()
+    return listener
+
+
 def worker_count(model: Model) -> int:
     """How many workers: as written, or one for each core this process may use, less one on a small host."""
     if model.workers != "auto":
@@ -70,9 +89,10 @@ def worker_count(model: Model) -> int:
 class _Supervised:
     """One worker process and its restarts."""
 
-    def __init__(self, settings: Settings, number: int) -> None:
+    def __init__(self, settings: Settings, number: int, doors: Event) -> None:
         self._settings = settings
         self._number = number
+        self._doors = doors
         self._has_served = _CONTEXT.Event()
         self._pause = 1.0
         self._start_at = time.monotonic()
@@ -110,24 +130,32 @@ class _Supervised:
         if self._process is not None:
             self._process.join(max(0.0, deadline - time.monotonic()))
             if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
+                self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
 
     def _start(self) -> None:
         self._process = _CONTEXT.Process(
-            target=_work, args=(self._settings, self._has_served), name=f"osteon-worker-{self._number}"
+            target=_work,
+            args=(self._settings, self._doors, self._has_served),
+            name=f"osteon-worker-{self._number}",
         )
         self._process.start()
 
 
-def _work(settings: Settings, has_served: threading.Event) -> None:
+def _work(settings: Settings, doors: Event, has_served: Event) -> None:
     """Body of the child: here, and only here, the networks are loaded."""
-    from model.bundle import BundleError  # noqa: PLC0415 - numpy, OpenCV and more that the parent does without
-    from node.worker import work  # noqa: PLC0415
+    with process.starting():
+        from model.bundle import BundleError  # noqa: PLC0415 - numpy, OpenCV and more that the parent does without
+        from node.worker import work  # noqa: PLC0415
 
     process.configure_logging()
     try:
-        renew = work(settings, ready=has_served.set)
+        renew = work(settings, begin=doors.wait, ready=has_served.set)
     except (BundleError, SettingsError) as error:
         print(f"osteon: {error}", file=sys.stderr)  # noqa: T201 - the one line for the operator
         sys.exit(EXIT_UNUSABLE)

@@ -13,6 +13,7 @@ import functools
 import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -44,12 +45,20 @@ from node.tasks import ADVANCE, INFER_LANE, advance_key
 from node.waking import Waking
 from node.withdrawal import Withdrawing, save_statement, to_be_done_by_hand
 
+_LOOK_SECONDS: Final = 0.5
+
 log = structlog.get_logger()
 
 
-def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> bool:
+def work(
+    settings: Settings,
+    *,
+    begin: Callable[[float], bool] = lambda _seconds: True,
+    ready: Callable[[], None] = lambda: None,
+) -> bool:
     """Run one worker until the process is told to stop, or the process that started it is gone.
 
+    The networks are loaded at once; ledger and spool are opened when `begin`, which waits so many seconds, is true.
     `ready` is called once the bundle has proved itself and work begins. True: another bundle was activated, or a faster
     engine has proved itself, and a new process is to take this one's place, without what this one has loaded.
 
@@ -63,12 +72,16 @@ def work(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> boo
     process.stop_with_parent(stop)
     serving = activation(settings)
     engines = wanted_engines(settings, wait=False)
-    screener = load_screener(
-        active_bundle(settings),
-        minimum_age=settings.model.minimum_age,
-        prevalence=settings.model.site_prevalence,
-        engines=engines,
-    )
+    with process.starting():
+        screener = load_screener(
+            active_bundle(settings),
+            minimum_age=settings.model.minimum_age,
+            prevalence=settings.model.site_prevalence,
+            engines=engines,
+        )
+    while not begin(_LOOK_SECONDS):
+        if stop.is_set():
+            return False
     ledger = process.open_settings_ledger(settings)
     with ledger.begin() as c:
         tell_engine(c, screener.refused)
