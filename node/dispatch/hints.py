@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from config.settings import Settings, SettingsError
-from node.store import file_watch, notices
+from node.store import bells, notices
 from node.store.engine import Ledger
 
 Heard = Callable[[str], None]
@@ -48,7 +48,7 @@ class NoHints:
 
 
 class Notices:
-    """PostgreSQL's NOTIFY, sent with the commit itself; on SQLite the change of the ledger's file."""
+    """PostgreSQL's NOTIFY, sent with the commit itself; on SQLite a bell that is rung after it."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -56,15 +56,12 @@ class Notices:
     def start(self, lanes: Collection[str]) -> None:
         """As `Hints.start`; the commits do it."""
 
-    def follow(self, lanes: Collection[str], heard: Heard, stopping: threading.Event) -> None:
+    def follow(self, lanes: Collection[str], heard: Heard, stopping: threading.Event) -> None:  # noqa: ARG002
         """As `Hints.follow`; a lane that is not followed is the dispatcher's to ignore."""
-
-        def all_heard() -> None:
-            for lane in lanes:
-                heard(lane)
-
-        notices.follow(self._ledger, heard, stopping)
-        file_watch.follow(self._ledger, all_heard, stopping)
+        if self._ledger.file is not None:
+            bells.follow(self._ledger.file, heard, stopping)
+        else:
+            notices.follow(self._ledger, heard, stopping)
 
     def stop(self) -> None:
         """As `Hints.stop`."""

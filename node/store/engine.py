@@ -12,6 +12,7 @@ Not allowed here: any statement about a case or a task. Not allowed elsewhere: a
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator
@@ -22,6 +23,7 @@ from typing import TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
+from node.store import bells
 from node.store.errors import LedgerError, LedgerUnavailable
 from node.store.group_commit import GroupCommit
 from node.store.migrate import LEDGER, Chain, migrate
@@ -68,6 +70,11 @@ class Ledger:
     def url(self) -> str:
         """Where the ledger lives, with the password masked."""
         return self._writer.url.render_as_string(hide_password=True)
+
+    @property
+    def file(self) -> Path | None:
+        """Where it is a file; None on a server."""
+        return Path(self._writer.url.database or "") if self._lock is not None else None
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -217,7 +224,9 @@ def _sqlite(url: sa.URL) -> Ledger:
     # closed for as long as another connection of the process has the file open (os_unix.c, unixClose).
     for connection in [reader.connect() for _ in range(READERS)]:
         connection.close()
-    return Ledger(writer, reader)
+    ledger = Ledger(writer, reader)
+    ledger.announce(by_notice=False, then=functools.partial(bells.ring, Path(url.database)))
+    return ledger
 
 
 def _postgresql(url: sa.URL) -> Ledger:

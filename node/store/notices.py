@@ -1,8 +1,8 @@
 """Tells other processes, at the commit, that a lane has work: PostgreSQL's NOTIFY, where there is PostgreSQL.
 
 Where a site's hints go another way, the ledger tells whoever sends them which lanes a commit has given work.
-A notice is a hint and nothing else: one that is lost costs the time until the next poll. On SQLite nothing is told;
-there the ledger's file is watched (`file_watch`).
+A notice is a hint and nothing else: one that is lost costs the time until the next poll. On SQLite bells
+are rung (`bells`).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def announce(c: Connection, lane: str) -> None:
 
 
 def follow(ledger: Ledger, heard: Callable[[str], None], stopping: threading.Event) -> None:
-    """Call `heard` with the lane of each notice until `stopping` is set; at once over where there are none.
+    """Call `heard` with the lane of each notice until `stopping` is set; of a ledger on PostgreSQL.
 
     A connection that dies is made anew; what was said meanwhile is found by the poll.
     """
-    while ledger.url.startswith("postgresql") and not stopping.is_set():
+    while not stopping.is_set():
         try:
             with ledger.autocommit() as c:
                 c.execute(_LISTEN)

@@ -72,7 +72,7 @@ def test_the_change_a_handler_returns_is_made_with_the_completion(ledger: Ledger
 
 
 def test_wake_up_with_polling_set_to_60_s_what_another_process_enqueued_starts_at_once(ledger: Ledger):
-    """On PostgreSQL by NOTIFY; on SQLite by the change of the ledger's file."""
+    """On PostgreSQL by NOTIFY; on SQLite by a bell."""
     done = threading.Event()
     other = open_ledger(ledger.url)
     with running(ledger, lambda _task: done.set(), poll=60.0):
