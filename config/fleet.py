@@ -45,8 +45,8 @@ class Fleet(Group):
     spool_cache_mb: Annotated[int, Field(ge=100, le=10_000_000)] = 2000
     """Megabytes of copies of a bucket's images kept in `storage.data_dir` of each host."""
     hints: Literal["notify", "poll", "celery"] = "notify"
-    """What tells a process at once that there is work: the ledger (PostgreSQL's NOTIFY; on SQLite that its file
-    changed), nothing (`poll`), or Celery messages on RabbitMQ. A hint only wakes: without any, the poll finds work."""
+    """What tells a process at once that there is work: the ledger (PostgreSQL's NOTIFY; on SQLite a named pipe beside
+    it), nothing (`poll`), or Celery messages on RabbitMQ. A hint only wakes: without any, the poll finds work."""
     broker: str = ""
     """`amqp://user:password@host:5672/vhost` of RabbitMQ, for `hints = "celery"`."""
     lease: Annotated[float, Field(ge=3, le=600)] = 60.0

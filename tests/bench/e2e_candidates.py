@@ -99,7 +99,10 @@ def sink() -> Iterator[Sink]:
 def candidates(folder: Path, to: Sink, *, short: bool) -> Iterator[tuple[list[Candidate], list[str]]]:
     """All that can run here, warm; and a line for each that cannot."""
     with ExitStack() as stack:
-        found, missing = [stack.enter_context(_node(folder / "node", to)), _small(stack, "limit", folder, to)], []
+        found, missing = (
+            [stack.enter_context(_node(folder / "node", to, "serve")), _small(stack, "limit", folder, to)],
+            [],
+        )
         if not short:
             found.append(_small(stack, "handler", folder, to))
             for name, program, start in (("exec", "storescp", _exec), ("poller", "Orthanc", _poller)):
@@ -111,13 +114,20 @@ def candidates(folder: Path, to: Sink, *, short: bool) -> Iterator[tuple[list[Ca
 
 
 @contextmanager
-def _node(folder: Path, to: Sink) -> Iterator[Candidate]:
+def listener_alone(folder: Path, to: Sink) -> Iterator[Candidate]:
+    """A node that takes images and has no worker: what a C-STORE costs where nothing is inferred."""
+    with _node(folder, to, "listen") as alone:
+        yield alone
+
+
+@contextmanager
+def _node(folder: Path, to: Sink, command: str) -> Iterator[Candidate]:
     port, mllp = free_port(), free_port()
     give_engines(folder)
     configuration = NODE_TOML.format(
         folder=json.dumps(str(folder)), port=port, mllp=mllp, sink=to.port, sink_ae=SINK, codes=code_table().version
     )
-    with NodeProcess(folder, configuration, ports=(port, mllp)):
+    with NodeProcess(folder, configuration, ports=(port, mllp), command=command):
         note = "osteon serve: durable, with ledger, clinical data, checks and delivery lanes"
         yield Candidate(name="osteon", note=note, port=port, mllp_port=mllp)
 
