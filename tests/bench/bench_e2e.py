@@ -31,6 +31,8 @@ FILMS = 4
 SINGLES = {"exec": 1}
 """Per round; a cold start takes seconds."""
 SINGLES_OTHERS = 3
+SETTLE_SECONDS = 0.1
+"""Before a single study, at every candidate: clinical data are present, not on their way into the node's ledger."""
 BURST = 24
 """Long enough that what the first and the last study wait for does not count."""
 LOAD_SECONDS = 300
@@ -107,6 +109,7 @@ def _prepared(one: Candidate, films: Iterator[Study]) -> Study:
 def _single(one: Candidate, to: Sink, films: Iterator[Study]) -> tuple[float, float]:
     """Seconds from the request to the SR at the PACS, and milliseconds to the C-STORE's answer."""
     sent, dataset, _ = _prepared(one, films)
+    time.sleep(SETTLE_SECONDS)
     began = time.time()
     answered = store(one.port, sent, dataset)
     return to.wait(sent.study_uid, REPORT_SECONDS) - began, 1000 * (answered - began)
