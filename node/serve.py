@@ -48,7 +48,7 @@ def serve(settings: Settings) -> int:
     try:
         with process.starting():
             listener = _listening(settings)
-    except BaseException:
+    except BaseException:  # whatever keeps the doors shut: nobody is left waiting behind them
         for worker in workers:
             worker.kill()
         raise

@@ -20,6 +20,7 @@ import structlog
 from config.settings import Settings
 from dicom_io.results import Installation
 from dicom_io.spool import Spool
+from model.engines import Engines
 from model.screener import Screener, load_screener
 from node import process
 from node.active_model import activation, active_bundle, wait_for_change
@@ -46,6 +47,7 @@ from node.waking import Waking
 from node.withdrawal import Withdrawing, save_statement, to_be_done_by_hand
 
 _LOOK_SECONDS: Final = 0.5
+"""Between looks whether to stop, while nothing may begin yet."""
 
 log = structlog.get_logger()
 
@@ -72,13 +74,7 @@ def work(
     process.stop_with_parent(stop)
     serving = activation(settings)
     engines = wanted_engines(settings, wait=False)
-    with process.starting():
-        screener = load_screener(
-            active_bundle(settings),
-            minimum_age=settings.model.minimum_age,
-            prevalence=settings.model.site_prevalence,
-            engines=engines,
-        )
+    screener = _loaded(settings, engines)
     while not begin(_LOOK_SECONDS):
         if stop.is_set():
             return False
@@ -106,6 +102,16 @@ def work(
     ledger.close()
     log.info("worker.stopped", renewed=renew)
     return renew
+
+
+def _loaded(settings: Settings, engines: Engines) -> Screener:
+    with process.starting():
+        return load_screener(
+            active_bundle(settings),
+            minimum_age=settings.model.minimum_age,
+            prevalence=settings.model.site_prevalence,
+            engines=engines,
+        )
 
 
 def _pipeline(

@@ -74,7 +74,8 @@ class Ledger:
     @property
     def file(self) -> Path | None:
         """Where it is a file; None on a server."""
-        return Path(self._writer.url.database or "") if self._lock is not None else None
+        url = self._writer.url
+        return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

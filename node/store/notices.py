@@ -1,8 +1,8 @@
 """Tells other processes, at the commit, that a lane has work: PostgreSQL's NOTIFY, where there is PostgreSQL.
 
 Where a site's hints go another way, the ledger tells whoever sends them which lanes a commit has given work.
-A notice is a hint and nothing else: one that is lost costs the time until the next poll. On SQLite bells
-are rung (`bells`).
+A notice is a hint and nothing else: one that is lost costs the time until the next poll. On SQLite bells are rung
+(`bells`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,10 +99,8 @@ def sink() -> Iterator[Sink]:
 def candidates(folder: Path, to: Sink, *, short: bool) -> Iterator[tuple[list[Candidate], list[str]]]:
     """All that can run here, warm; and a line for each that cannot."""
     with ExitStack() as stack:
-        found, missing = (
-            [stack.enter_context(_node(folder / "node", to, "serve")), _small(stack, "limit", folder, to)],
-            [],
-        )
+        node = stack.enter_context(_node(folder / "node", to, "serve"))
+        found, missing = [node, _small(stack, "limit", folder, to)], []
         if not short:
             found.append(_small(stack, "handler", folder, to))
             for name, program, start in (("exec", "storescp", _exec), ("poller", "Orthanc", _poller)):
@@ -113,11 +111,9 @@ def candidates(folder: Path, to: Sink, *, short: bool) -> Iterator[tuple[list[Ca
         yield found, missing
 
 
-@contextmanager
-def listener_alone(folder: Path, to: Sink) -> Iterator[Candidate]:
+def listener_alone(folder: Path, to: Sink) -> AbstractContextManager[Candidate]:
     """A node that takes images and has no worker: what a C-STORE costs where nothing is inferred."""
-    with _node(folder, to, "listen") as alone:
-        yield alone
+    return _node(folder, to, "listen")
 
 
 @contextmanager
