@@ -15,7 +15,6 @@ import base64
 import contextlib
 import hashlib
 import re
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from dicom_io.errors import SpoolFull, SpoolUnavailable
 from dicom_io.part import Part
 from dicom_io.spool_cache import SpoolCache
 from dicom_io.spool_names import QUARANTINE
-from dicom_io.spool_shelf import MARKER, Shelved
+from dicom_io.spool_shelf import MARKER, Shelved, disk_used_percent
 
 LARGEST_PUT: Final = 5_000_000_000
 """Bytes that S3 takes in one PUT."""
@@ -131,8 +130,7 @@ class BucketShelf:
 
     def used_percent(self) -> float:
         """As `Shelf.used_percent`: of this host's disk, through which everything passes."""
-        usage = shutil.disk_usage(self._parts)
-        return 100.0 * usage.used / max(usage.used + usage.free, 1)
+        return disk_used_percent(self._parts)
 
     def marker(self) -> str | None:
         """As `Shelf.marker`."""

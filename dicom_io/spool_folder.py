@@ -25,7 +25,7 @@ from dicom_io.errors import SpoolUnavailable
 from dicom_io.part import Part, named
 from dicom_io.spool_cache import SpoolCache
 from dicom_io.spool_names import FOLDERS, QUARANTINE
-from dicom_io.spool_shelf import ABANDONED_AFTER, MARKER, Shelved
+from dicom_io.spool_shelf import ABANDONED_AFTER, MARKER, Shelved, disk_used_percent
 
 _PARTS: Final = "parts"
 
@@ -95,9 +95,7 @@ class LocalFolder:
 
     def used_percent(self) -> float:
         """As `Shelf.used_percent`."""
-        usage = shutil.disk_usage(self._directory)
-        usable = usage.used + usage.free
-        return 100.0 * usage.used / usable if usable else 100.0
+        return disk_used_percent(self._directory)
 
     def marker(self) -> str | None:
         """As `Shelf.marker`."""

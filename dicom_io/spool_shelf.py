@@ -8,6 +8,7 @@ about to record. Whatever a shelf does not answer for is `SpoolUnavailable`, nev
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,3 +98,13 @@ class Shelf(Protocol):
 
     def write_marker(self, text: str) -> None:
         """Say whose spool this is. Raises as `publish`."""
+
+
+def disk_used_percent(directory: Path) -> float:
+    """How full the file system of `directory` is, 0 to 100, of what may be used by others than root.
+
+    100 where it states no room at all. Raises OSError.
+    """
+    usage = shutil.disk_usage(directory)
+    usable = usage.used + usage.free
+    return 100.0 * usage.used / usable if usable else 100.0

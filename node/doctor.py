@@ -24,6 +24,7 @@ from config.hl7_feed import Mllp
 from config.settings import Reception, Settings, SettingsError
 from config.tls import ServerTls
 from dicom_io.admission import LOOPBACK
+from dicom_io.spool_shelf import disk_used_percent
 from dicom_io.tls import days_left, make_context
 from dicom_io.transport_check import differences
 from node import process
@@ -201,9 +202,9 @@ def _data_directory(folder: Path) -> Finding:
 
 
 def _disk(folder: Path, reception: Reception) -> Finding:
-    usage = shutil.disk_usage(_existing(folder))
-    used = 100.0 * usage.used / max(usage.used + usage.free, 1)
-    what = f"its file system is {used:.1f} % full, {usage.free / 1e9:.1f} GB free"
+    place = _existing(folder)
+    used, free = disk_used_percent(place), shutil.disk_usage(place).free
+    what = f"its file system is {used:.1f} % full, {free / 1e9:.1f} GB free"
     if used >= reception.full_at_percent:
         return Finding(mark=Mark.FAIL, what=f"{what}: every C-STORE is answered 0xA700", remedy="free space")
     if used >= reception.reject_at_percent:

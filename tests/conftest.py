@@ -11,14 +11,14 @@ import pytest
 from support import postgres
 
 from config.settings import Reception
+from dicom_io.spool_shelf import disk_used_percent
 from node.store.engine import Ledger, open_ledger
 
 
 def pytest_sessionstart() -> None:
     """One line instead of two hundred failures where the disk is as full as a node's must not be."""
     folder, limit = tempfile.gettempdir(), Reception().reject_at_percent
-    usage = shutil.disk_usage(folder)
-    used = 100.0 * usage.used / (usage.used + usage.free)
+    used = disk_used_percent(Path(folder))
     if used >= limit:
         msg = (
             f"the file system of {folder} is {used:.1f} % full, and nodes reject senders from {limit} % on: set TMPDIR"
