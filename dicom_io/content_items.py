@@ -21,6 +21,7 @@ from highdicom.sr import (
     TextContentItem,
 )
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DatasetSequence
 from pydicom.sr.coding import Code
 
 from dicom_io import codes
@@ -29,6 +30,7 @@ CONTAINS: Final = "CONTAINS"
 MODIFIES: Final = "HAS CONCEPT MOD"
 CONTEXT: Final = "HAS OBS CONTEXT"
 PROPERTY: Final = "HAS PROPERTIES"
+ACQUISITION: Final = "HAS ACQ CONTEXT"
 Point = tuple[float, float]
 """(column, row) in pixels of the source image."""
 
@@ -38,7 +40,8 @@ def container(
 ) -> ContainerContentItem:
     """A CONTAINER of `items`."""
     made = ContainerContentItem(name, is_content_continuous=False, template_id=template, relationship_type=relationship)
-    made.ContentSequence = ContentSequence(items)
+    # highdicom makes a ContentSequence of whatever is set here; from one that is one already, it would do so twice.
+    made.ContentSequence = DatasetSequence(items)
     return made
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from dicom_io.attention import attention_outline
 from dicom_io.canvas import PALE, WHITE, Canvas
+from model.area import resized
 from model.domain import Radiograph, Scored
 
 ATTENTION_SHARE: Final = 0.5
@@ -42,7 +43,8 @@ def draw_film(canvas: Canvas, box: Frame, radiograph: Radiograph, result: Scored
 
 def shrunk(radiograph: Radiograph, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """The film at (width, height), uint8 (rows, columns, 3), bone bright."""
-    film = cv2.resize(radiograph.pixels, size, interpolation=cv2.INTER_AREA)
+    (width, height), (rows, columns) = size, radiograph.pixels.shape
+    film = resized(radiograph.pixels, (0, 0, rows, columns), height, width)
     grey: npt.NDArray[np.uint8] = (np.clip(film, 0, 1) * 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 

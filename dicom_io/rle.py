@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+import cv2
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +35,8 @@ def set_rgb(image: Dataset, pixels: npt.NDArray[np.uint8]) -> None:
 def encoded(pixels: npt.NDArray[np.uint8]) -> bytes:
     """One frame, uint8 (rows, columns, samples), as an RLE frame: a segment per sample, no run beyond its row."""
     segments = []
-    for sample in range(pixels.shape[2]):
-        segment = bytes(imagecodecs.packbits_encode(np.array(pixels[:, :, sample], order="C"), axis=-1))
+    for sample in cv2.split(pixels):
+        segment = bytes(imagecodecs.packbits_encode(sample, axis=-1))
         segments.append(segment + b"\x00" * (len(segment) % 2))
     offsets, place = [], 64
     for segment in segments:

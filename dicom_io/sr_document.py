@@ -23,6 +23,17 @@ from dicom_io.implementation import MODEL_NAME
 from model.domain import ModelFacts
 
 SERIES_NUMBER: Final = 9901
+_OF_THE_DEVICE: Final = {
+    "manufacturer_model_name": "ManufacturerModelName",
+    "software_versions": "SoftwareVersions",
+    "device_serial_number": "DeviceSerialNumber",
+    "institution_name": "InstitutionName",
+    "institutional_department_name": "InstitutionalDepartmentName",
+    "institution_address": "InstitutionAddress",
+    "station_name": "StationName",
+    "contribution_datetime": "AcquisitionDateTime",
+}
+"""Argument of `ContributingEquipment`: keyword in the image's header."""
 Reference = tuple[str, str, str, str]
 """SOP class, SOP instance, study and series UID."""
 
@@ -129,9 +140,20 @@ def _series(series: str, instances: list[Dataset]) -> Dataset:
 def _equipment(header: Dataset) -> list[ContributingEquipment]:
     """Contributing Equipment Sequence (0018,A001): what took the image, where it says so, and highdicom."""
     equipment = []
-    with contextlib.suppress(AttributeError, TypeError, ValueError):  # a header that does not name its device
-        equipment.append(ContributingEquipment.for_image_acquisition(header))
+    if header.get("Manufacturer"):
+        with contextlib.suppress(AttributeError, TypeError, ValueError):  # a header that names it in no valid way
+            equipment.append(_acquired_by(header))
     return [*equipment, ContributingEquipment.for_highdicom()]
+
+
+def _acquired_by(header: Dataset) -> ContributingEquipment:
+    """What highdicom's `for_image_acquisition` makes, which first searches its tables whether an image is an image."""
+    return ContributingEquipment(
+        header.Manufacturer,
+        codes.ACQUISITION_EQUIPMENT,
+        contribution_description="Acquisition equipment of the source image(s)",
+        **{argument: header.get(keyword) for argument, keyword in _OF_THE_DEVICE.items()},
+    )
 
 
 def _request(header: Dataset) -> Dataset:

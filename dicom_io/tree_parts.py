@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from highdicom.sr import ContainerContentItem, ContentItem, ImageLibrary, UIDRefContentItem
+from highdicom.sr import (
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    ImageContentItem,
+    NumContentItem,
+    UIDRefContentItem,
+)
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
 from dicom_io import codes, uids, wording
 from dicom_io import content_items as items
@@ -17,7 +26,12 @@ from model.domain import ModelFacts
 FRAME_INSET: Final = 0.02
 """The region's frame stands this far inside the field of view, so that it is visible at the image's edge."""
 _MIDDLE: Final = (0.45, 0.55)
-_PROJECTION_XRAY: Final = ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1")
+_PROJECTION_XRAY: Final = {
+    ComputedRadiographyImageStorage: codes.COMPUTED_RADIOGRAPHY,
+    DigitalXRayImageStorageForPresentation: codes.DIGITAL_RADIOGRAPHY,
+}
+_PROJECTION_MODALITIES: Final = ("CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA")
+"""Values of Modality (0008,0060) for which TID 1603 is written."""
 
 
 def document_root(
@@ -30,7 +44,7 @@ def document_root(
 ) -> ContainerContentItem:
     """The root of TID 1500 around measurement groups (TID 1410) and evaluations; every container is SEPARATE."""
     measured = [items.container(codes.MEASUREMENT_GROUP, group, template="1410") for group in groups]
-    root = items.container(
+    return items.container(
         codes.IMAGING_MEASUREMENT_REPORT,
         [
             items.code(codes.LANGUAGE, codes.LANGUAGES[context.language], items.MODIFIES),
@@ -44,8 +58,6 @@ def document_root(
         template="1500",
         relationship=None,
     )
-    items.separate(root)
-    return root
 
 
 def observer(context: ReportContext) -> list[ContentItem]:
@@ -70,15 +82,45 @@ def tracking(header: Dataset, context: ReportContext) -> list[ContentItem]:
 
 
 def image_library(header: Dataset) -> list[ContentItem]:
-    """TID 1600, left out where the source lacks what highdicom reads for it (often in CR)."""
+    """TID 1600 with one image, left out where the source lacks what it says of it (often in CR).
+
+    To the byte what highdicom's `ImageLibrary` makes, which looks most of its time into tables of all IODs.
+    """
     orientation, spacing = header.get("PatientOrientation"), header.get("ImagerPixelSpacing")
     pairs = all(isinstance(v, Sequence) and not isinstance(v, str) and len(v) == 2 for v in (orientation, spacing))  # noqa: PLR2004
     if not pairs or not all(orientation or ()) or header.SOPClassUID not in _PROJECTION_XRAY:
         return []
     if not header.get("Rows") or not header.get("Columns"):
         return []
-    library: list[ContentItem] = [*ImageLibrary([header])]
-    return library
+    image = ImageContentItem(codes.SOURCE, header.SOPClassUID, header.SOPInstanceUID, relationship_type=items.CONTAINS)
+    image.ContentSequence = ContentSequence(_descriptors(header))
+    return [items.container(codes.IMAGE_LIBRARY, [items.container(codes.IMAGE_LIBRARY_GROUP, [image])])]
+
+
+def _descriptors(header: Dataset) -> list[ContentItem]:
+    """TID 1602, and TID 1603 of a projection radiograph."""
+    frame = header.get("FrameOfReferenceUID")
+    described: list[ContentItem] = [
+        items.code(codes.MODALITY, _PROJECTION_XRAY[header.SOPClassUID], items.ACQUISITION),
+        *([UIDRefContentItem(codes.FRAME_OF_REFERENCE, frame, items.ACQUISITION)] if isinstance(frame, str) else []),
+        _acquired(codes.PIXEL_ROWS, header.Rows, codes.PIXELS),
+        _acquired(codes.PIXEL_COLUMNS, header.Columns, codes.PIXELS),
+    ]
+    if header.get("Modality") not in _PROJECTION_MODALITIES:
+        return described
+    (along_row, along_column), (down, across) = header.PatientOrientation, header.ImagerPixelSpacing
+    return [
+        *described,
+        items.text(codes.ORIENTATION_ROW, along_row, items.ACQUISITION),
+        items.text(codes.ORIENTATION_COLUMN, along_column, items.ACQUISITION),
+        _acquired(codes.HORIZONTAL_SPACING, across, codes.MILLIMETRE),
+        _acquired(codes.VERTICAL_SPACING, down, codes.MILLIMETRE),
+    ]
+
+
+def _acquired(name: Code, value: float, unit: Code) -> ContentItem:
+    """A NUM about the image itself; its decimals stay as the header has them."""
+    return NumContentItem(name, value, unit, relationship_type=items.ACQUISITION)
 
 
 def algorithm(model: ModelFacts, parameters: Sequence[str]) -> list[ContentItem]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from model.area import shrink
 from model.domain import Radiograph, Reason
 
 CLIPPED_LIMIT = 0.10
@@ -66,9 +66,8 @@ def _reasons(contrast: float, entropy: float, neighbour: float, clipped: float) 
 
 
 def _overview(pixels: Floats) -> Floats:
-    rows, columns = (min(side, _OVERVIEW_SIDE) for side in pixels.shape)
-    small = cv2.resize(np.ascontiguousarray(pixels), (columns, rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.float32)
+    rows, columns = pixels.shape
+    return shrink(pixels, (0, 0, rows, columns), min(rows, _OVERVIEW_SIDE), min(columns, _OVERVIEW_SIDE))
 
 
 def _entropy_bits(overview: Floats) -> float:
@@ -96,4 +95,4 @@ def _clipped_share(pixels: Floats) -> float:
     """
     rows, columns = (side // 4 for side in pixels.shape)
     centre = pixels[rows : pixels.shape[0] - rows, columns : pixels.shape[1] - columns]
-    return float(max((centre <= pixels.min()).mean(), (centre >= pixels.max()).mean()))
+    return max(np.count_nonzero(centre <= pixels.min()), np.count_nonzero(centre >= pixels.max())) / centre.size

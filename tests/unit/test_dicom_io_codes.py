@@ -9,7 +9,7 @@ from pydicom.sr.coding import Code
 from dicom_io import codes
 
 ALL = [value for value in vars(codes).values() if isinstance(value, Code)]
-NOT_IN_DICTIONARY = {("64859006", "SCT"), ("C0034375", "UMLS"), ("en", "RFC5646")}
+NOT_IN_DICTIONARY = {("64859006", "SCT"), ("C0034375", "UMLS"), ("en", "RFC5646"), ("{pixels}", "UCUM")}
 NAMED_OTHERWISE = {("260753009", "SCT"): "Source", ("113014", "DCM"): "DICOM Study"}
 
 

@@ -3,6 +3,7 @@ import itertools
 from dataclasses import replace
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -15,6 +16,7 @@ from dicom_io import canvas, wording
 from dicom_io.envelope import part10
 from dicom_io.outcomes import NotAnalysed, Statement, Withdrawn
 from dicom_io.page import build_page, build_statement_page, draw_page, draw_statement_page
+from dicom_io.page_film import shrunk
 from dicom_io.reference_header import reference_header
 from dicom_io.versions import Amends
 from dicom_io.words import Language
@@ -278,3 +280,14 @@ def test_words_do_not_lie_over_one_another() -> None:
 def test_a_probability_never_prints_as_certainty() -> None:
     assert "0.04 %" in words(scored(Category.BELOW, p_fused=0.0004))
     assert "99.99 %" in words(scored(p_fused=0.9999))
+
+
+@pytest.mark.parametrize("size", [(1000, 1219), (400, 488), (199, 243), (3, 2), (2100, 2500)])
+def test_the_film_is_opencvs_area_mean_to_one_grey_level(size: tuple[int, int]) -> None:
+    """Smaller and larger than the image."""
+    pixels = np.random.default_rng(5).random((2480, 2034), dtype=np.float32)
+    pixels[:900] = np.linspace(0, 1, 2034, dtype=np.float32)
+    film = shrunk(radiograph(pixels=pixels), size)
+    direct = (cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)
+    assert film.shape == (size[1], size[0], 3)
+    assert np.abs(film.astype(int) - direct[:, :, None]).max() <= 1

@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.sr.coding import Code
+from pydicom.uid import ComputedRadiographyImageStorage
 from support.report_cases import (
     COLUMNS,
     INPUTS,
@@ -34,11 +37,13 @@ from support.tools import require_tool
 
 from dicom_io import codes, wording
 from dicom_io.content_items import number as numeric
+from dicom_io.content_items import separate
 from dicom_io.envelope import part10
 from dicom_io.reference_header import reference_header
 from dicom_io.report import build_report
 from dicom_io.report_tree import analysed_frame
 from dicom_io.results import build_results
+from dicom_io.tree_parts import image_library
 from model.domain import Category, ClinicalInput, MatchClass, Mode, Reason, Scored, Sex
 
 OUTCOMES = list(itertools.product(Category, Mode))
@@ -257,6 +262,63 @@ def test_simulated_training_stands_in_comment_disclaimer_and_series() -> None:
 )
 def test_image_library_is_left_out_when_the_source_lacks_its_inputs(changes: dict[str, object]) -> None:
     assert not [i for i in walk(report(source=header(**changes))) if i.ConceptNameCodeSequence[0].CodeValue == "111028"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"SOPClassUID": ComputedRadiographyImageStorage, "Modality": "CR"},
+        {"Modality": "OT"},
+        {"FrameOfReferenceUID": "1.2.826.0.1.3680043.10.99.7"},
+        {"ImagerPixelSpacing": ["0.1430000000", "0.13900001"], "PatientOrientation": ["A", "FR"]},
+        {"Rows": 1, "Columns": 65535},
+    ],
+)
+def test_image_library_is_highdicoms_to_the_byte(changes: dict[str, object]) -> None:
+    source = reference_header(header(**changes)).dataset
+    (theirs,) = hd.sr.ImageLibrary([source])
+    separate(theirs)
+    (ours,) = image_library(source)
+    assert encoded(ours) == encoded(theirs)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "SoftwareVersions": ["1.0", "b7"],
+            "DeviceSerialNumber": "X1",
+            "InstitutionName": "Klinik Süd",
+            "InstitutionalDepartmentName": "Radiology",
+            "InstitutionAddress": "Hauptstraße 1",
+            "AcquisitionDateTime": "20260404101500.5",
+            "AcquisitionDate": "20260404",
+            "AcquisitionTime": "101500",
+        },
+        {"ManufacturerModelName": None, "StationName": None},
+    ],
+)
+def test_the_device_that_took_the_image_is_described_as_by_highdicom(changes: dict[str, object]) -> None:
+    source = reference_header(header(**changes)).dataset
+    theirs = hd.ContributingEquipment.for_image_acquisition(source)
+    assert encoded(report(source=header(**changes)).ContributingEquipmentSequence[0]) == encoded(theirs)
+
+
+@pytest.mark.filterwarnings("ignore:The value length")
+@pytest.mark.parametrize("maker", [None, "", "x" * 65])
+def test_a_device_without_a_valid_maker_is_left_out(maker: str | None) -> None:
+    document = report(source=header(Manufacturer=maker))
+    assert [i.ManufacturerModelName for i in document.ContributingEquipmentSequence] == ["highdicom"]
+
+
+def encoded(item: Dataset) -> bytes:
+    """Explicit VR, UTF-8."""
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = False, True
+    write_dataset(buffer, item, "utf8")
+    return buffer.getvalue()
 
 
 def test_trap_h1_editing_the_report_leaves_the_source_alone() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from model.phantom.render import render
 from model.phantom.scenario import Acquisition
 from model.phantom.subject import Subject
-from model.preprocess import field_of_view, prepare
+from model.preprocess import _flat, field_of_view, prepare
 
 
 def gradient(rows, columns):
@@ -54,6 +54,48 @@ def test_noisy_border_counts_as_flat_while_it_stays_under_one_percent():
     film = np.random.default_rng(0).normal(0, 1e-4, (300, 300)).astype(np.float32)
     film[10:290] += gradient(280, 300)
     assert field_of_view(film)[0::2] == (10, 290)
+
+
+def field_line_by_line(pixels):
+    """The field of view by its definition: one line after the other, from outside inwards."""
+    limit = 0.01 * float(pixels[::4, ::4].std())
+
+    def trim(lines):
+        first, last = 0, len(lines)
+        while first < last - 1 and lines[first].std() < limit:
+            first += 1
+        while last > first + 1 and lines[last - 1].std() < limit:
+            last -= 1
+        return first, last
+
+    top, bottom = trim(pixels)
+    left, right = trim(pixels[top:bottom].T)
+    rows, columns = pixels.shape
+    small = 3 * (bottom - top) < rows or 3 * (right - left) < columns
+    return (0, 0, rows, columns) if small else (top, left, bottom, right)
+
+
+@given(
+    borders=st.tuples(*[st.integers(0, 40)] * 4),
+    inside=st.tuples(*[st.integers(1, 60)] * 2),
+    noise=st.sampled_from((0.0, 1e-4, 2.5e-3, 3e-3)),
+    seed=st.integers(0, 9),
+)
+def test_the_field_is_that_of_looking_line_by_line(borders, inside, noise, seed):
+    rng = np.random.default_rng(seed)
+    top, left, bottom, right = borders
+    film = rng.normal(0, noise, (top + inside[0] + bottom, left + inside[1] + right)).astype(np.float32)
+    film[top : top + inside[0], left : left + inside[1]] += rng.random(inside, dtype=np.float32)
+    assert field_of_view(film) == field_line_by_line(film)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_flatness_of_a_line_is_decided_as_for_it_alone(order):
+    """Each line's own SD as the limit: a sum in another order would round to the other side of it."""
+    lines = np.random.default_rng(4).random((50, 900), dtype=np.float32)
+    lines = np.asarray(lines[np.argsort(lines.std(axis=1))], order=order)
+    alone = [float(line.std()) for line in lines]
+    assert [_flat(lines, limit) for limit in alone] == [sum(sd < limit for sd in alone) for limit in alone]
 
 
 def test_blank_image_gives_zeros_and_its_whole_field():
