@@ -81,9 +81,10 @@ def record_delivered(
     """Record in the completion that a destination has a version; the case ends when all have its newest."""
 
     def then(c: Connection) -> None:
-        outbox.mark_delivered(c, case_id, version, name, proof=proof, at=at)
+        all_served = outbox.mark_delivered(c, case_id, version, name, proof=proof, at=at)
         log.info("report.delivered", case=case_id, version=version, destination=name, proof=proof)
-        end_if_served(c, case_id, version)
+        if all_served:
+            _end(c, case_id, version)
 
     return then
 
@@ -98,8 +99,14 @@ def refuse(c: Connection, case_id: int, version: int, name: str, *, error: str) 
 
 def end_if_served(c: Connection, case_id: int, version: int) -> None:
     """End the case when nobody is still to get its newest version."""
+    if outbox.served(c, case_id, version):
+        _end(c, case_id, version)
+
+
+def _end(c: Connection, case_id: int, version: int) -> None:
+    """End the case if this version, which nobody is still to get, is its newest."""
     case = cases.load(c, case_id)
-    if not isinstance(case, Reported | Withdrawn) or case.version != version or not outbox.served(c, case_id, version):
+    if not isinstance(case, Reported | Withdrawn) or case.version != version:
         return
     if isinstance(case, Withdrawn) and not case.stated:  # a send of the report itself that was still running
         return

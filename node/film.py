@@ -34,16 +34,14 @@ class Films:
     """Character set in which a sender's headers really are, by its AE title."""
 
     def header(self, source: Source) -> Header:
-        """The header as received, without pixels.
+        """The header as received, without pixels; the steps of a case share it, so nobody may change it.
 
         Raises:
             GiveUp: SPOOL_MISSING or HEADER_INVALID.
 
         """
         with _unreadable_gives_up():
-            header = read_header(self._stored(source))
-        redeclare(header, self.charsets.get(source.calling_ae, ()))
-        return header
+            return _parse(self._stored(source), source.digest, tuple(self.charsets.get(source.calling_ae, ())))
 
     def radiograph(self, source: Source) -> Radiograph:
         """The decoded image, once its bytes are proved to be those that were received.
@@ -60,6 +58,14 @@ class Films:
         if not path.is_file():
             raise GiveUp(FailureCode.SPOOL_MISSING, f"{source.spool_file} is not in the spool")
         return path
+
+
+@functools.lru_cache(maxsize=1)
+def _parse(path: Path, digest: str, charset: tuple[str, ...]) -> Header:  # noqa: ARG001 - other bytes, another header
+    """Parse the header of a spooled file; kept for the next steps of the case, which follow at once."""
+    header = read_header(path)
+    redeclare(header, charset)
+    return header
 
 
 @functools.lru_cache(maxsize=1)

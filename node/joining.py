@@ -17,7 +17,7 @@ from model.asof import lookbacks
 from model.domain import ClinicalRecord, MatchClass, Sex
 from node.case import Source
 from node.matching import Image, clinical_record, match_patient
-from node.store import clinical_persons, reviews
+from node.store import reviews
 from node.store.engine import Connection
 
 
@@ -64,11 +64,10 @@ class Joiner:
         confirmed = self.settings.clinical.codes.confirmed(self._codes.version)
         if record.match.joins and not confirmed:
             record = ClinicalRecord(match=MatchClass.CODES_UNCONFIRMED)
-        persons = () if outcome.person_key is None else clinical_persons.group(c, outcome.person_key)
         age = dicom_header.age_years(header)
         return Joined(
             record=record,
-            persons=tuple(sorted(persons)),
+            persons=tuple(sorted(outcome.group)),
             # Nothing that could still come would be used as long as the table is not confirmed: no reason to wait.
             missing=tuple(name for name in self.required if confirmed and not _has(name, record, age, identity.sex)),
             conflict=outcome.alert,

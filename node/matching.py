@@ -48,6 +48,8 @@ class MatchOutcome:
     match: MatchClass
     person_key: int | None = None
     """Read through merges; None unless `match.joins`."""
+    group: tuple[int, ...] = ()
+    """All persons that are read as this one, itself first; empty without one."""
     conflict: tuple[str, ...] = ()
     """What contradicts: `BIRTH_DATE`, `FAMILY_NAME`, `GIVEN_INITIAL`, `ORDER`, `OTHER_ID`. A CONFLICT has at least one
     and is for a person to look at (`AlertKind.MATCH_CONFLICT`)."""
@@ -112,8 +114,9 @@ def clinical_record(
     if not outcome.match.joins or outcome.person_key is None:
         return ClinicalRecord(match=outcome.match)
     root = persons.root(c, outcome.person_key, known_at)
-    known = _identity_of(c, root, known_at)
-    members = [p for p in persons.group(c, root, known_at) if _combinable(c, p, root, known, known_at)]
+    group = persons.group(c, root, known_at)
+    known = _identity_of(c, group, known_at)
+    members = [p for p in group if _combinable(c, p, root, known, known_at)]
     question = Question(t0=t0, known_at=known_at, lookback_days=lookback_days)
     observations = observations_as_of(c, members, question, without=of_others(c, members, known_at))
     born = known.birth_date or identity.birth_date
@@ -162,7 +165,8 @@ def _among(
     c: Connection, roots: frozenset[int], identity: PatientIdentity, settings: Clinical, *, proven: bool
 ) -> MatchOutcome:
     """Steps 2 and 3. A stated issuer is never given up for demographics: another one is evidence against a match."""
-    known = {root: _identity_of(c, root) for root in roots}
+    groups = {root: persons.group(c, root) for root in roots}
+    known = {root: _identity_of(c, group) for root, group in groups.items()}
     if not proven:
         known = {root: who for root, who in known.items() if agree(identity, who)}
     if not known:
@@ -173,11 +177,11 @@ def _among(
     if persons.blocked(c, person_key) or _is_test(settings, who.name):
         return MatchOutcome(match=MatchClass.BLOCKED)
     if not proven:
-        return MatchOutcome(match=MatchClass.MATCH_DEMOG, person_key=person_key)
+        return MatchOutcome(match=MatchClass.MATCH_DEMOG, person_key=person_key, group=groups[person_key])
     found = contradictions(identity, who)
     if len(found) >= VETO:
         return _conflict(person_key, found)
-    return MatchOutcome(match=MatchClass.MATCH_ISSUER, person_key=person_key)
+    return MatchOutcome(match=MatchClass.MATCH_ISSUER, person_key=person_key, group=groups[person_key])
 
 
 def _vetoed(c: Connection, outcome: MatchOutcome, others: Iterable[Identifier], image: Image) -> MatchOutcome:
@@ -209,9 +213,9 @@ def _is_test(settings: Clinical, name: PersonName) -> bool:
     return _matches(settings.test_names, f"{name.alphabetic.family.strip()}^{name.alphabetic.given.strip()}")
 
 
-def _identity_of(c: Connection, person_key: int, known_at: dt.datetime | None = None) -> PatientIdentity:
-    """Demographics of the person; of one merged into it where its own were never stated."""
-    stated = (persons.demographics(c, p, known_at) for p in persons.group(c, person_key, known_at))
+def _identity_of(c: Connection, group: Iterable[int], known_at: dt.datetime | None = None) -> PatientIdentity:
+    """Demographics of the first person of a group; of one merged into it where its own were never stated."""
+    stated = (persons.demographics(c, p, known_at) for p in group)
     return next((s[0] for s in stated if s is not None), PatientIdentity())
 
 

@@ -127,7 +127,7 @@ def load(c: Connection, case_id: int) -> Case:
         NoSuchCase: it is unknown.
 
     """
-    found = _load(c, screening_case.c.id == case_id)
+    found = _load(c, _BY_ID, case_id)
     if found is None:
         msg = f"case {case_id} does not exist"
         raise NoSuchCase(msg)
@@ -141,15 +141,14 @@ def lock_case(c: Connection, case_id: int) -> None:
         NoSuchCase: the case is unknown.
 
     """
-    row = sa.select(screening_case.c.id).where(screening_case.c.id == case_id).with_for_update()
-    if c.execute(row).first() is None:
+    if c.execute(_LOCK, {"wanted": case_id}).first() is None:
         msg = f"case {case_id} does not exist"
         raise NoSuchCase(msg)
 
 
 def by_uid(c: Connection, sop_instance_uid: str) -> Case | None:
     """Return the case of an image."""
-    return _load(c, screening_case.c.sop_instance_uid == sop_instance_uid)
+    return _load(c, _BY_UID, sop_instance_uid)
 
 
 def reopen(
@@ -241,6 +240,10 @@ _BACK_IN_SPOOL = (
 )
 """A file that retention had deleted was received again: it must be found when its time is over once more."""
 _ADD_EVENT = sa.insert(case_event)
+_PRESENT = sa.select(screening_case.c.state, screening_case.c.document)
+_BY_ID = _PRESENT.where(screening_case.c.id == sa.bindparam("wanted"))
+_BY_UID = _PRESENT.where(screening_case.c.sop_instance_uid == sa.bindparam("wanted"))
+_LOCK = sa.select(screening_case.c.id).where(screening_case.c.id == sa.bindparam("wanted")).with_for_update()
 """Built once: to build a statement costs more than to run it."""
 
 _SUMMARY = (
@@ -288,6 +291,6 @@ def _received_again(c: Connection, source: Source) -> Reception:
     return Reception(receipt=receipt, case_id=first.id, file=kept_file or first.spool_file)
 
 
-def _load(c: Connection, where: sa.ColumnElement[bool]) -> Case | None:
-    row = c.execute(sa.select(screening_case.c.state, screening_case.c.document).where(where)).first()
+def _load(c: Connection, present: sa.Executable, wanted: int | str) -> Case | None:
+    row = c.execute(present, {"wanted": wanted}).first()
     return None if row is None else case_json.parse(row.state, row.document)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from node.names import VETO, conflicts
 from node.store.clinical_persons import identity_of
 from node.store.clinical_schema import observation, person_demographics, person_identifier
+from node.store.metadata import UtcDateTime
 
 _d, _o, _i = person_demographics.c, observation.c, person_identifier.c
 
@@ -34,13 +35,19 @@ def of_others(c: sa.Connection, person_keys: Iterable[int], known_at: dt.datetim
     return frozenset(found)
 
 
+_CHANGED = _d.person_id.in_(sa.bindparam("persons", expanding=True)), _d.superseded_at.is_not(None)
+_STATEMENTS = (
+    sa.select(person_demographics).where(_d.person_id.in_(sa.select(_d.person_id).where(*_CHANGED))).order_by(_d.id)
+)
+_KNOWN_STATEMENTS = _STATEMENTS.where(_d.recorded_at <= sa.bindparam("known_at", type_=UtcDateTime))
+
+
 def _statements(
     c: sa.Connection, person_keys: Iterable[int], known_at: dt.datetime | None
 ) -> dict[int, list[sa.Row[tuple[object, ...]]]]:
     """Everything stated of those of these persons of whom more than one thing was, oldest first."""
-    changed = sa.select(_d.person_id).where(_d.person_id.in_(list(person_keys)), _d.superseded_at.is_not(None))
-    known = sa.true() if known_at is None else _d.recorded_at <= known_at
-    rows = c.execute(sa.select(person_demographics).where(_d.person_id.in_(changed), known).order_by(_d.id)).all()
+    statements = _STATEMENTS if known_at is None else _KNOWN_STATEMENTS
+    rows = c.execute(statements, {"persons": list(person_keys), "known_at": known_at}).all()
     found: dict[int, list[sa.Row[tuple[object, ...]]]] = {}
     for row in rows:
         found.setdefault(row.person_id, []).append(row)

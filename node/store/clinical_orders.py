@@ -58,12 +58,12 @@ def link_order(
 
 def order_persons(c: sa.Connection, accession: str) -> frozenset[int]:
     """Persons (as read through merges) whose orders carry the accession number."""
-    return _ordered(c, _o.accession == accession) if accession else frozenset()
+    return _ordered(c, _BY_ACCESSION, accession) if accession else frozenset()
 
 
 def study_persons(c: sa.Connection, study_uid: str) -> frozenset[int]:
     """Persons (as read through merges) whose orders carry the Study Instance UID."""
-    return _ordered(c, _o.study_uid == study_uid) if study_uid else frozenset()
+    return _ordered(c, _BY_STUDY, study_uid) if study_uid else frozenset()
 
 
 def order_numbers(c: sa.Connection, accession: str, study_uid: str) -> tuple[str, str]:
@@ -81,12 +81,13 @@ def order_numbers(c: sa.Connection, accession: str, study_uid: str) -> tuple[str
     return "", ""
 
 
-def _ordered(c: sa.Connection, wanted: sa.ColumnElement[bool]) -> frozenset[int]:
-    found = c.execute(
-        sa.select(_i.person_id)
-        .join_from(order_link, person_identifier, _i.id == _o.identifier_id)
-        .where(wanted, _o.superseded_at.is_(None))
-    ).scalars()
+_ORDERED = sa.select(_i.person_id).join_from(order_link, person_identifier, _i.id == _o.identifier_id)
+_BY_ACCESSION = _ORDERED.where(_o.accession == sa.bindparam("wanted"), _o.superseded_at.is_(None))
+_BY_STUDY = _ORDERED.where(_o.study_uid == sa.bindparam("wanted"), _o.superseded_at.is_(None))
+
+
+def _ordered(c: sa.Connection, orders: sa.Executable, wanted: str) -> frozenset[int]:
+    found = c.execute(orders, {"wanted": wanted}).scalars()
     return frozenset(persons.roots(c, set(found.all())).values())
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from model.domain import AssigningAuthority, Identifier, NameGroup, PatientIdentity, PersonName, Sex
 from node.names import same_issuer
 from node.store.clinical_schema import person, person_alias, person_demographics, person_identifier
+from node.store.metadata import UtcDateTime
 
 _i, _a, _d = person_identifier.c, person_alias.c, person_demographics.c
 
@@ -37,7 +38,7 @@ def find(c: sa.Connection, value: str) -> tuple[Known, ...]:
 
 def find_all(c: sa.Connection, values: Iterable[str]) -> tuple[Known, ...]:
     """Every stored identifier with one of these (trimmed) values, oldest first."""
-    return _known(c, _i.value.in_(list(values)))
+    return _known(c, _WITH_VALUE, list(values))
 
 
 def find_issued(c: sa.Connection, identifier: Identifier) -> tuple[Known, ...]:
@@ -82,11 +83,7 @@ def roots(c: sa.Connection, person_keys: Collection[int], known_at: dt.datetime 
     edges: dict[int, int] = {}
     new = set(person_keys)
     while new:
-        found = c.execute(
-            sa.select(_a.prior_person_id, _a.survivor_person_id).where(
-                _a.prior_person_id.in_(list(new)), _standing(known_at)
-            )
-        ).all()
+        found = c.execute(_SURVIVORS.at(known_at), {"wanted": list(new), "known_at": known_at}).all()
         edges.update({r.prior_person_id: r.survivor_person_id for r in found})
         new = {r.survivor_person_id for r in found} - edges.keys()
     return {key: _end(edges, key) for key in person_keys}
@@ -101,9 +98,7 @@ def groups(c: sa.Connection, person_keys: Collection[int], known_at: dt.datetime
     """All persons that are read as one of these roots, the roots first."""
     members, new = list(person_keys), list(person_keys)
     while new:
-        found = c.execute(
-            sa.select(_a.prior_person_id).where(_a.survivor_person_id.in_(new), _standing(known_at))
-        ).scalars()
+        found = c.execute(_PRIORS.at(known_at), {"wanted": new, "known_at": known_at}).scalars()
         new = [p for p in found.all() if p not in members]
         members += new
     return tuple(members)
@@ -111,21 +106,14 @@ def groups(c: sa.Connection, person_keys: Collection[int], known_at: dt.datetime
 
 def blocked(c: sa.Connection, person_key: int) -> bool:
     """Whether the person is deleted or a test patient."""
-    return bool(c.execute(sa.select(person.c.blocked).where(person.c.id == person_key)).scalar_one())
+    return bool(c.execute(_BLOCKED, {"person": person_key}).scalar_one())
 
 
 def demographics(
     c: sa.Connection, person_key: int, known_at: dt.datetime | None = None
 ) -> tuple[PatientIdentity, dt.datetime] | None:
     """Name, birth date and sex as known at `known_at` (None: now), and since when they hold; None when never stated."""
-    until: sa.ColumnElement[bool] = _d.superseded_at.is_(None)
-    known: sa.ColumnElement[bool] = sa.true()
-    if known_at is not None:
-        until = sa.or_(until, _d.superseded_at > known_at)
-        known = _d.recorded_at <= known_at
-    r = c.execute(
-        sa.select(person_demographics).where(_d.person_id == person_key, known, until).order_by(_d.id.desc()).limit(1)
-    ).one_or_none()
+    r = c.execute(_STATED.at(known_at), {"person": person_key, "known_at": known_at}).one_or_none()
     return None if r is None else (identity_of(r), r.valid_since)
 
 
@@ -146,10 +134,10 @@ def identifiers_of(c: sa.Connection, person_keys: Collection[int]) -> tuple[Iden
 
 def known_of(c: sa.Connection, person_keys: Collection[int]) -> tuple[Known, ...]:
     """`identifiers_of` as stored, oldest first."""
-    return _known(c, _i.person_id.in_(list(person_keys)))
+    return _known(c, _OF_PERSONS, list(person_keys))
 
 
-def _known(c: sa.Connection, wanted: sa.ColumnElement[bool]) -> tuple[Known, ...]:
+def _known(c: sa.Connection, identifiers: sa.Executable, wanted: list[str] | list[int]) -> tuple[Known, ...]:
     return tuple(
         Known(
             row=r.id,
@@ -161,7 +149,7 @@ def _known(c: sa.Connection, wanted: sa.ColumnElement[bool]) -> tuple[Known, ...
                 ),
             ),
         )
-        for r in c.execute(sa.select(person_identifier).where(wanted).order_by(_i.id)).all()
+        for r in c.execute(identifiers, {"wanted": wanted}).all()
     )
 
 
@@ -174,7 +162,43 @@ def _end(edges: dict[int, int], person_key: int) -> int:
     return person_key
 
 
-def _standing(known_at: dt.datetime | None) -> sa.ColumnElement[bool]:
-    if known_at is None:
-        return _a.undone_at.is_(None)
-    return sa.and_(_a.recorded_at <= known_at, sa.or_(_a.undone_at.is_(None), _a.undone_at > known_at))
+_KNOWN_AT: sa.BindParameter[dt.datetime] = sa.bindparam("known_at", type_=UtcDateTime)
+_PERSON: sa.BindParameter[int] = sa.bindparam("person")
+_WANTED: sa.BindParameter[Any] = sa.bindparam("wanted", expanding=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """One question, built once: to build a statement costs more than to run it, and every image asks all of them."""
+
+    now: sa.Select[Any]
+    then: sa.Select[Any]
+
+    def at(self, known_at: dt.datetime | None) -> sa.Select[Any]:
+        """The statement for what was known at `known_at`, which is one of its parameters (None: now)."""
+        return self.now if known_at is None else self.then
+
+
+def _standing(
+    rows: sa.Select[Any], recorded: sa.ColumnElement[dt.datetime], ended: sa.ColumnElement[dt.datetime | None]
+) -> _Standing:
+    stands = ended.is_(None)
+    return _Standing(rows.where(stands), rows.where(recorded <= _KNOWN_AT, sa.or_(stands, ended > _KNOWN_AT)))
+
+
+_SURVIVORS: Final = _standing(
+    sa.select(_a.prior_person_id, _a.survivor_person_id).where(_a.prior_person_id.in_(_WANTED)),
+    _a.recorded_at,
+    _a.undone_at,
+)
+_PRIORS: Final = _standing(
+    sa.select(_a.prior_person_id).where(_a.survivor_person_id.in_(_WANTED)), _a.recorded_at, _a.undone_at
+)
+_STATED: Final = _standing(
+    sa.select(person_demographics).where(_d.person_id == _PERSON).order_by(_d.id.desc()).limit(1),
+    _d.recorded_at,
+    _d.superseded_at,
+)
+_BLOCKED: Final = sa.select(person.c.blocked).where(person.c.id == _PERSON)
+_WITH_VALUE: Final = sa.select(person_identifier).where(_i.value.in_(_WANTED)).order_by(_i.id)
+_OF_PERSONS: Final = sa.select(person_identifier).where(_i.person_id.in_(_WANTED)).order_by(_i.id)

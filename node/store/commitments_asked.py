@@ -63,17 +63,19 @@ def forget(c: Connection, case_id: int, version: int, destination: str) -> None:
 
     Never by comparing times: the clock may have been set back in between.
     """
-    c.execute(sa.delete(commitment_asked).where(_of(case_id, version, destination)))
+    c.execute(_FORGET, {"case_id": case_id, "version": version, "destination": destination})
 
 
 def of_delivery(c: Connection, case_id: int, version: int, destination: str) -> tuple[Asked, ...]:
     """The requests made since the delivery was last sent, oldest first."""
-    wanted = sa.select(commitment_asked).where(_of(case_id, version, destination))
-    return tuple(_asked(row) for row in c.execute(wanted.order_by(_t.asked_at)).mappings().all())
+    which = {"case_id": case_id, "version": version, "destination": destination}
+    return tuple(_asked(row) for row in c.execute(_OF_DELIVERY, which).mappings().all())
 
 
-def _of(case_id: int, version: int, destination: str) -> sa.ColumnElement[bool]:
-    return sa.and_(_t.case_id == case_id, _t.version == version, _t.destination == destination)
+_OF_ONE = [_t[name] == sa.bindparam(name) for name in ("case_id", "version", "destination")]
+_FORGET = sa.delete(commitment_asked).where(*_OF_ONE)
+_OF_DELIVERY = sa.select(commitment_asked).where(*_OF_ONE).order_by(_t.asked_at)
+"""Built once: to build a statement costs more than to run it."""
 
 
 def _asked(row: sa.RowMapping) -> Asked:

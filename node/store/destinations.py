@@ -56,7 +56,7 @@ class DestinationState:
 
 def get(c: Connection, name: str) -> DestinationState:
     """Return the state of a destination."""
-    row = c.execute(sa.select(destination_state).where(_t.name == name)).mappings().first()
+    row = c.execute(_ONE, {"wanted": name}).mappings().first()
     return DestinationState(name=name) if row is None else _state(row)
 
 
@@ -75,7 +75,7 @@ def count_failure(c: Connection, name: str, *, limit: int, at: dt.datetime) -> b
 
 def answered(c: Connection, name: str) -> None:
     """An association came about."""
-    c.execute(sa.update(destination_state).where(_t.name == name, _t.failures > 0).values(failures=0))
+    c.execute(_ANSWERED, {"wanted": name})
 
 
 def recover(c: Connection, name: str, *, at: dt.datetime) -> None:
@@ -109,6 +109,11 @@ def remember_proof(c: Connection, name: str, kind: str, *, at: dt.datetime) -> N
     """From now on begin with this kind of proof there; empty: with what it offers first."""
     values = {"proof": kind, "proof_at": at}
     _put(c, name, **values, again=values)
+
+
+_ONE = sa.select(destination_state).where(_t.name == sa.bindparam("wanted"))
+_ANSWERED = sa.update(destination_state).where(_t.name == sa.bindparam("wanted"), _t.failures > 0).values(failures=0)
+"""Built once, for every delivery asks and says this: to build a statement costs more than to run it."""
 
 
 def _put(c: Connection, name: str, *, again: dict[str, Any], **values: Any) -> None:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from model.domain import ImageScore
 from node.store.engine import Connection
-from node.store.upsert import insert
+from node.store.upsert import add_missing
 from node.store.version_schema import image_score
 
 # A tuple of one, as in `case_json`: floats come back bit for bit, and tuples as tuples.
@@ -36,11 +36,16 @@ def keep(c: Connection, entry: Entry) -> None:
     """Keep a score, unless it is kept already."""
     document = _ADAPTER.dump_json((entry.score,)).decode()
     row = {"digest": entry.digest, "model": entry.model, "document": document, "at": dt.datetime.now(dt.UTC)}
-    c.execute(insert(c, image_score).values(row).on_conflict_do_nothing())
+    add_missing(c, image_score, [row])
 
 
 def load(c: Connection, digest: str, model: str) -> ImageScore | None:
     """Return the score that was kept, or None."""
-    t = image_score.c
-    document = c.execute(sa.select(t.document).where(t.digest == digest, t.model == model)).scalar_one_or_none()
+    document = c.execute(_DOCUMENT, {"digest": digest, "model": model}).scalar_one_or_none()
     return None if document is None else _ADAPTER.validate_json(document)[0]
+
+
+_DOCUMENT = sa.select(image_score.c.document).where(
+    image_score.c.digest == sa.bindparam("digest"), image_score.c.model == sa.bindparam("model")
+)
+"""Built once: to build a statement costs more than to run it."""

@@ -24,8 +24,8 @@ from node.store.errors import LostLease
 from node.store.notices import announce
 from node.store.owners import is_gone
 from node.store.schema import task as t
-from node.store.task_statements import ANY_DUE, CHECKPOINT, CLAIM, FINISH, MOVED, RELEASED, ours
-from node.store.upsert import add_new, insert
+from node.store.task_statements import ANY_DUE, CHECKPOINT, CLAIM, FINISH, MOVED, RELEASED, WAIT, ours, touching
+from node.store.upsert import add_new
 
 MAX_ERRORS: Final = 8
 """Real errors after which a task is dead; what asks for a Retry is none."""
@@ -34,7 +34,6 @@ MAX_CRASHES: Final = 3
 MAX_BACKOFF_SECONDS: Final = 3600.0
 
 _LIVE = ("todo", "doing")
-_ENDED = ("done", "dead")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +81,7 @@ def touch(c: Connection, kind: str, key: str, *, lane: str, delay: float = 0.0) 
     round again at once when it completes.
     """
     now = time.time()
-    reopened = t.c.state.in_(_ENDED)
-    statement = insert(c, t).values(_new_row(kind, key, lane, now + delay, now))
-    changes = {
-        "due_at": sa.case((t.c.state == "doing", now), else_=now + delay),
-        "state": sa.case((t.c.state == "doing", "doing"), else_="todo"),
-        "attempts": sa.case((reopened, 0), else_=t.c.attempts),
-        "crashes": sa.case((reopened, 0), else_=t.c.crashes),
-        "lane": lane,
-        "hinted_at": None,
-        "updated_at": now,
-    }
-    c.execute(statement.on_conflict_do_update(index_elements=["kind", "key"], set_=changes))
+    c.execute(touching(c.dialect.name), _new_row(kind, key, lane, now + delay, now))
     if not delay:
         announce(c, lane)
 
@@ -175,8 +163,8 @@ def finish(c: Connection, task: Task) -> bool:
 def retry_later(c: Connection, task: Task, *, after: float, reason: str) -> bool:
     """`task` waits `after` seconds; no failure. Due at once when it was poked meanwhile. False as in `finish`."""
     now = time.time()
-    due_at = sa.case((t.c.due_at != task.due_at, now), else_=now + after)
-    return _complete(c, task, state="todo", due_at=due_at, attempts=task.attempts - 1, error=reason)
+    held = {"b_id": task.id, "b_fence": task.fence, "b_now": now, "b_due": task.due_at, "b_after": now + after}
+    return c.execute(WAIT, held | {"b_attempts": task.attempts - 1, "b_error": reason}).rowcount == 1
 
 
 def fail(c: Connection, task: Task, *, error: str) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,7 +20,7 @@ from node.store.cases import lock_case
 from node.store.engine import Connection
 from node.store.errors import NoSuchCase
 from node.store.schema import delivery
-from node.store.upsert import insert
+from node.store.upsert import add_missing
 
 
 class DeliveryState(enum.StrEnum):
@@ -76,9 +78,8 @@ class Delivery:
 def open_deliveries(c: Connection, case_id: int, version: int, destinations: Iterable[str]) -> None:
     """Begin the delivery of a version to each of `destinations`; one that is open or ended already stays as it is."""
     now = dt.datetime.now(dt.UTC)
-    for destination in destinations:
-        row = {"case_id": case_id, "version": version, "destination": destination, "at": now, "since": now}
-        c.execute(insert(c, delivery).values(row).on_conflict_do_nothing())
+    row = {"case_id": case_id, "version": version, "at": now, "since": now}
+    add_missing(c, delivery, [row | {"destination": destination} for destination in destinations])
 
 
 def mark_delivered(c: Connection, case_id: int, version: int, destination: str, *, proof: str, at: dt.datetime) -> bool:
@@ -89,40 +90,36 @@ def mark_delivered(c: Connection, case_id: int, version: int, destination: str, 
 
     """
     lock_case(c, case_id)
-    values = {"state": DeliveryState.DELIVERED, "proof": proof, "at": at, "error": None, "uncertain": False}
-    _change(c, case_id, version, destination, values)
+    _change(c, case_id, version, destination, _DELIVERED, b_proof=proof, b_at=at)
     return served(c, case_id, version)
 
 
 def served(c: Connection, case_id: int, version: int) -> bool:
     """Whether no destination is still to get the version."""
-    ended = (DeliveryState.DELIVERED, DeliveryState.DROPPED)
-    missing = sa.select(delivery.c.destination).where(_version(case_id, version), delivery.c.state.not_in(ended))
-    return c.execute(missing.limit(1)).first() is None
+    return c.execute(_MISSING, {"case_id": case_id, "version": version}).first() is None
 
 
 def mark_sent(c: Connection, case_id: int, version: int, destination: str, *, proof: str, at: dt.datetime) -> None:
     """`destination` answered for every object; `proof` of that kind is awaited. What was cancelled stays so."""
     lock_case(c, case_id)
-    values = _no_success(_unless_over(DeliveryState.SENT), None) | {"proof": proof, "sent_at": at}
-    _change(c, case_id, version, destination, values | {"looks": 0, "refusals": 0, "uncertain": True})
+    _change(c, case_id, version, destination, _SENT, b_proof=proof, b_sent_at=at, b_at=dt.datetime.now(dt.UTC))
 
 
 def await_proof(c: Connection, case_id: int, version: int, destination: str, kind: str) -> None:
     """Another kind of proof is awaited."""
-    _change(c, case_id, version, destination, {"proof": kind, "looks": 0})
+    _change(c, case_id, version, destination, _changing(proof=kind, looks=0))
 
 
 def mark_looked(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
     """One more read-back did not find every object, or could not be made."""
-    _change(c, case_id, version, destination, {"looks": delivery.c.looks + 1, "error": error})
+    _change(c, case_id, version, destination, _changing(looks=delivery.c.looks + 1, error=error))
 
 
 def send_again(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
     """`destination` did not keep what it had answered for: it is to be sent again, the same bytes."""
     lock_case(c, case_id)
     values = _no_success(_unless_over(DeliveryState.WAITING), error)
-    _change(c, case_id, version, destination, values | {"resends": delivery.c.resends + 1})
+    _change(c, case_id, version, destination, _changing(**values, resends=delivery.c.resends + 1))
 
 
 def begin_send(c: Connection, case_id: int, version: int, destination: str) -> bool | None:
@@ -140,7 +137,7 @@ def begin_send(c: Connection, case_id: int, version: int, destination: str) -> b
     found = one(c, case_id, version, destination)
     if found.state is not DeliveryState.WAITING:
         return None
-    _change(c, case_id, version, destination, {"uncertain": True})
+    _change(c, case_id, version, destination, _BEGUN)
     return found.uncertain
 
 
@@ -148,8 +145,7 @@ def cancel_before(c: Connection, case_id: int, version: int) -> None:
     """No version before `version` is sent any more; what a destination has already stays recorded."""
     lock_case(c, case_id)
     columns = delivery.c
-    ended = (DeliveryState.DELIVERED, DeliveryState.DROPPED)
-    older = sa.and_(columns.case_id == case_id, columns.version < version, columns.state.not_in(ended))
+    older = sa.and_(columns.case_id == case_id, columns.version < version, columns.state.not_in(_ENDED))
     values = {"state": DeliveryState.CANCELLED, "at": dt.datetime.now(dt.UTC)}
     c.execute(sa.update(delivery).where(older).values(values))
 
@@ -161,7 +157,7 @@ def mark_refused(c: Connection, case_id: int, version: int, destination: str, *,
     ended so is counted by `mark_tried`.
     """
     lock_case(c, case_id)
-    _change(c, case_id, version, destination, _no_success(_unless_over(DeliveryState.REFUSED), error))
+    _change(c, case_id, version, destination, _changing(**_no_success(_unless_over(DeliveryState.REFUSED), error)))
 
 
 def mark_tried(
@@ -182,7 +178,7 @@ def mark_tried(
     values = _no_success(_unless_over(DeliveryState.WAITING), error)
     refusals = delivery.c.refusals + 1 if declined else 0
     counted = {"tries": delivery.c.tries + 1, "uncertain": uncertain, "refusals": refusals}
-    _change(c, case_id, version, destination, values | counted)
+    _change(c, case_id, version, destination, _changing(**values, **counted))
     return one(c, case_id, version, destination)
 
 
@@ -191,7 +187,8 @@ def wait_again(c: Connection, case_id: int, version: int, destination: str) -> N
     lock_case(c, case_id)
     now = dt.datetime.now(dt.UTC)
     values = {"state": DeliveryState.WAITING, "proof": None, "at": now, "since": now}
-    _change(c, case_id, version, destination, values | dict.fromkeys(("tries", "refusals", "looks", "resends"), 0))
+    counted = dict.fromkeys(("tries", "refusals", "looks", "resends"), 0)
+    _change(c, case_id, version, destination, _changing(**values, **counted))
 
 
 def refuse_overdue(c: Connection, destination: str, *, before: dt.datetime, error: str) -> int:
@@ -211,7 +208,7 @@ def be_patient_again(c: Connection, destination: str, *, at: dt.datetime) -> Non
 def drop(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
     """`destination` gets nothing more of the version; `error` names who decided so."""
     lock_case(c, case_id)
-    _change(c, case_id, version, destination, _no_success(DeliveryState.DROPPED, error))
+    _change(c, case_id, version, destination, _changing(**_no_success(DeliveryState.DROPPED, error)))
 
 
 def one(c: Connection, case_id: int, version: int, destination: str) -> Delivery:
@@ -243,15 +240,9 @@ def deliveries(
     state: DeliveryState | None = None,
 ) -> tuple[Delivery, ...]:
     """List deliveries by case, version and destination; all conditions are optional."""
-    columns = delivery.c
-    given = (
-        (columns.case_id, case_id),
-        (columns.version, version),
-        (columns.destination, destination),
-        (columns.state, state),
-    )
-    wanted = sa.select(delivery).where(*[column == value for column, value in given if value is not None])
-    rows = c.execute(wanted.order_by(columns.case_id, columns.version, columns.destination)).mappings().all()
+    asked = {"case_id": case_id, "version": version, "destination": destination, "state": state}
+    given = {name: value for name, value in asked.items() if value is not None}
+    rows = c.execute(_listed(tuple(given)), given).mappings().all()
     return tuple(Delivery(**{**row, "state": DeliveryState(row["state"])}) for row in rows)
 
 
@@ -265,12 +256,38 @@ def _unless_over(state: DeliveryState) -> sa.Case[str]:
     return sa.case((over, delivery.c.state), else_=state)
 
 
-def _change(c: Connection, case_id: int, version: int, destination: str, values: Mapping[str, object]) -> None:
-    which = sa.and_(_version(case_id, version), delivery.c.destination == destination)
-    if c.execute(sa.update(delivery).where(which).values(values)).rowcount != 1:
+def _changing(**values: object) -> sa.Update:
+    """The statement of a change; those of every report's way are built once, for that costs more than to run one."""
+    of_one = [delivery.c[name] == sa.bindparam(f"one_{name}") for name in ("case_id", "version", "destination")]
+    return sa.update(delivery).where(*of_one).values(values)
+
+
+_ENDED = (DeliveryState.DELIVERED, DeliveryState.DROPPED)
+_NEW: dict[str, object] = {"proof": sa.bindparam("b_proof"), "at": sa.bindparam("b_at"), "error": None}
+_BEGUN = _changing(uncertain=True)
+_SENT = _changing(
+    **_NEW,
+    state=_unless_over(DeliveryState.SENT),
+    sent_at=sa.bindparam("b_sent_at"),
+    uncertain=True,
+    refusals=0,
+    looks=0,
+)
+_DELIVERED = _changing(**_NEW, state=DeliveryState.DELIVERED, uncertain=False)
+_VERSION = [delivery.c[name] == sa.bindparam(name) for name in ("case_id", "version")]
+_MISSING = sa.select(delivery.c.destination).where(*_VERSION, delivery.c.state.not_in(_ENDED)).limit(1)
+
+
+@cache
+def _listed(given: tuple[str, ...]) -> sa.Select[Any]:
+    """Deliveries by the columns that are given."""
+    columns = delivery.c
+    wanted = sa.select(delivery).where(*[columns[name] == sa.bindparam(name) for name in given])
+    return wanted.order_by(columns.case_id, columns.version, columns.destination)
+
+
+def _change(c: Connection, case_id: int, version: int, destination: str, change: sa.Update, **values: object) -> None:
+    which = {"one_case_id": case_id, "one_version": version, "one_destination": destination}
+    if c.execute(change, which | values).rowcount != 1:
         msg = f"case {case_id} version {version} has no delivery to {destination}"
         raise NoSuchCase(msg)
-
-
-def _version(case_id: int, version: int) -> sa.ColumnElement[bool]:
-    return sa.and_(delivery.c.case_id == case_id, delivery.c.version == version)

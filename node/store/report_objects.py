@@ -71,17 +71,13 @@ def freeze_once(c: Connection, case_id: int, version: int, objects: Sequence[Fre
 
 def frozen(c: Connection, case_id: int, version: int) -> tuple[ReportObject, ...]:
     """The frozen objects of a version without their bytes, in the order of sending."""
-    columns = outbox_object.c
-    wanted = sa.select(columns.kind, columns.sop_class_uid, columns.sop_instance_uid, columns.sha256)
-    rows = c.execute(wanted.where(_version(case_id, version)).order_by(columns.position)).mappings().all()
+    rows = c.execute(_FROZEN, {"case_id": case_id, "version": version}).mappings().all()
     return tuple(ReportObject(**row) for row in rows)
 
 
 def made_here(c: Connection, sop_instance_uid: str) -> bool:
     """Whether this ledger's node made that object: an archive that routes by study sends it back."""
-    columns = (outbox_object.c.sop_instance_uid, outbox_variant.c.sop_instance_uid)
-    known = sa.union_all(*(sa.select(column).where(column == sop_instance_uid) for column in columns))
-    return c.execute(known).first() is not None
+    return c.execute(_MADE_HERE, {"uid": sop_instance_uid}).first() is not None
 
 
 def objects(c: Connection, case_id: int, version: int, *, kind: str | None = None) -> tuple[OutboxObject, ...]:
@@ -91,12 +87,8 @@ def objects(c: Connection, case_id: int, version: int, *, kind: str | None = Non
         DamagedObject: bytes no longer have their digest.
 
     """
-    which = _version(case_id, version)
-    if kind is not None:
-        which = sa.and_(which, outbox_object.c.kind == kind)
-    columns = outbox_object.c
-    wanted = sa.select(columns.kind, columns.sop_class_uid, columns.sop_instance_uid, columns.sha256, columns.part10)
-    rows = c.execute(wanted.where(which).order_by(columns.position)).mappings().all()
+    wanted = _OBJECTS if kind is None else _OBJECTS_OF_KIND
+    rows = c.execute(wanted, {"case_id": case_id, "version": version, "kind": kind}).mappings().all()
     found = tuple(OutboxObject(**row) for row in rows)
     for item in found:
         if hashlib.sha256(item.part10).hexdigest() != item.sha256:
@@ -107,9 +99,19 @@ def objects(c: Connection, case_id: int, version: int, *, kind: str | None = Non
 
 def whole(c: Connection, case_id: int, version: int) -> bool:
     """Whether every object of the version still has its bytes: retention lets go those of all but the SR."""
-    gone = sa.and_(_version(case_id, version), sa.func.length(outbox_object.c.part10) == 0)
-    return c.execute(sa.select(outbox_object.c.kind).where(gone).limit(1)).first() is None
+    return c.execute(_GONE, {"case_id": case_id, "version": version}).first() is None
 
 
-def _version(case_id: int, version: int) -> sa.ColumnElement[bool]:
-    return sa.and_(outbox_object.c.case_id == case_id, outbox_object.c.version == version)
+# Built once: to build a statement costs more than to run it.
+_t = outbox_object.c
+_VERSION = _t.case_id == sa.bindparam("case_id"), _t.version == sa.bindparam("version")
+_FROZEN = sa.select(_t.kind, _t.sop_class_uid, _t.sop_instance_uid, _t.sha256).where(*_VERSION).order_by(_t.position)
+_OBJECTS = _FROZEN.add_columns(_t.part10)
+_OBJECTS_OF_KIND = _OBJECTS.where(_t.kind == sa.bindparam("kind"))
+_GONE = sa.select(_t.kind).where(*_VERSION, sa.func.length(_t.part10) == 0).limit(1)
+_MADE_HERE = sa.union_all(
+    *(
+        sa.select(uid).where(uid == sa.bindparam("uid"))
+        for uid in (_t.sop_instance_uid, outbox_variant.c.sop_instance_uid)
+    )
+)

@@ -46,11 +46,11 @@ def record(c: Connection, case_id: int, version: int, basis: Basis) -> None:
     """Record a new version; in the transaction that saves the case as reported."""
     now = dt.datetime.now(dt.UTC)
     key = {"case_id": case_id, "version": version}
-    c.execute(sa.insert(report_version).values(**key, cause=basis.cause, changed=basis.changed, made_at=now))
-    used = ((used_person, "person_id", basis.persons), (used_observation, "observation_id", basis.observations))
-    for table, column, values in used:
+    c.execute(_ADD, {**key, "cause": basis.cause, "changed": basis.changed, "made_at": now})
+    used = ((_ADD_PERSON, "person_id", basis.persons), (_ADD_OBSERVATION, "observation_id", basis.observations))
+    for add, column, values in used:
         if values:
-            c.execute(sa.insert(table), [{**key, column: value} for value in sorted(set(values))])
+            c.execute(add, [{**key, column: value} for value in sorted(set(values))])
 
 
 def all_of(c: Connection, case_id: int) -> tuple[Version, ...]:
@@ -137,6 +137,11 @@ def fate(c: Connection, case_id: int, version: int) -> str:
     if version == newest(c, case_id):
         return "current"
     return "superseded" if version in released(c, case_id) else "dropped"
+
+
+_ADD = sa.insert(report_version)
+_ADD_PERSON, _ADD_OBSERVATION = sa.insert(used_person), sa.insert(used_observation)
+"""Built once: to build a statement costs more than to run it."""
 
 
 def _batches(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -11,13 +11,14 @@ import datetime as dt
 import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import sqlalchemy as sa
 
 from node.store.cases import lock_case
 from node.store.engine import Connection
 from node.store.result_schema import result_message
-from node.store.upsert import insert
+from node.store.upsert import insert_into
 
 _m = result_message.c
 
@@ -88,15 +89,12 @@ def open_messages(
     """
     lock_case(c, case_id)
     now = dt.datetime.now(dt.UTC)
-    older = sa.and_(_m.case_id == case_id, _m.version <= version, _m.state.in_(("waiting", "refused")))
-    replaced = sa.and_(older, sa.or_(_m.version < version, _m.meaning != meaning))
-    c.execute(sa.update(result_message).where(replaced).values(state=ResultState.CANCELLED, at=now))
+    c.execute(_REPLACED, {"b_case": case_id, "b_version": version, "b_meaning": meaning, "b_now": now})
     new = []
     for receiver in receivers:
         key = MessageKey(case_id=case_id, version=version, receiver=receiver, meaning=meaning)
         row = {**_where(key), "opened_at": now, "at": now}
-        added = insert(c, result_message).values(row).on_conflict_do_nothing().returning(_m.receiver)
-        if c.execute(added).first() is not None:
+        if c.execute(_open(c.dialect.name), row).first() is not None:
             new.append(key)
     return new
 
@@ -164,6 +162,24 @@ def listed(
     wanted = sa.select(*_COLUMNS).where(*[column == value for column, value in given if value is not None])
     order = (_m.case_id.desc(), _m.version, _m.receiver, _m.opened_at)
     return tuple(_message(row) for row in c.execute(wanted.order_by(*order).limit(limit)).mappings())
+
+
+_OLDER = sa.and_(
+    _m.case_id == sa.bindparam("b_case"),
+    _m.version <= sa.bindparam("b_version"),
+    _m.state.in_(("waiting", "refused")),
+)
+_REPLACED = (
+    sa.update(result_message)
+    .where(_OLDER, sa.or_(_m.version < sa.bindparam("b_version"), _m.meaning != sa.bindparam("b_meaning")))
+    .values(state=ResultState.CANCELLED, at=sa.bindparam("b_now"))
+)
+"""Built once, for every report asks it: to build a statement costs more than to run it."""
+
+
+@cache
+def _open(dialect: str) -> sa.Executable:
+    return insert_into(dialect, result_message).on_conflict_do_nothing().returning(_m.receiver)
 
 
 _COLUMNS = [column for column in _m if column.name != "message"]

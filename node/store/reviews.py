@@ -33,14 +33,13 @@ class Pending:
 
 def pending(c: Connection, case_id: int) -> Pending:
     """What waits for this case."""
-    columns = (_t.stirred_at, _t.review, _t.settled, _t.amend_asked)
-    return Pending(**c.execute(sa.select(*columns).where(_t.id == case_id)).mappings().one())
+    return Pending(**c.execute(_PENDING, {"case_id": case_id}).mappings().one())
 
 
 def stirred_at(c: Connection, sop_instance_uid: str) -> dt.datetime | None:
     """When the first clinical message came for the case of this image that has not been weighed; None if none did."""
-    wanted = sa.select(_t.stirred_at).where(_t.sop_instance_uid == sop_instance_uid)
-    return c.execute(wanted).scalar_one_or_none()
+    stirred: dt.datetime | None = c.execute(_STIRRED_AT, {"uid": sop_instance_uid}).scalar_one_or_none()
+    return stirred
 
 
 def stir(c: Connection, case_id: int) -> None:
@@ -74,3 +73,8 @@ def lift(c: Connection, case_id: int) -> None:
 def ask_amendment(c: Connection, case_id: int, reason: str) -> None:
     """A person wants the report amended with what is known now."""
     c.execute(sa.update(screening_case).where(_t.id == case_id).values(amend_asked=reason))
+
+
+_PENDING = sa.select(_t.stirred_at, _t.review, _t.settled, _t.amend_asked).where(_t.id == sa.bindparam("case_id"))
+_STIRRED_AT = sa.select(_t.stirred_at).where(_t.sop_instance_uid == sa.bindparam("uid"))
+"""Built once: to build a statement costs more than to run it."""

@@ -6,11 +6,13 @@ in `node.store.jobs`, its one user.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from node.store.schema import task as t
+from node.store.upsert import insert_into
 
 Later = sa.BindParameter[Any]
 """A value that a statement is given when it is run."""
@@ -49,21 +51,49 @@ def _claim() -> sa.Executable:
     ).returning(t)
 
 
+@cache
+def touching(dialect: str) -> sa.Insert:
+    """Adds a task, or changes the one of its kind and key by what the new row says; for the database of that name."""
+    new = insert_into(dialect, t)
+    busy, reopened = t.c.state == "doing", t.c.state.in_(("done", "dead"))
+    changes = {
+        "due_at": sa.case((busy, new.excluded.updated_at), else_=new.excluded.due_at),
+        "state": sa.case((busy, "doing"), else_="todo"),
+        "attempts": sa.case((reopened, 0), else_=t.c.attempts),
+        "crashes": sa.case((reopened, 0), else_=t.c.crashes),
+        "lane": new.excluded.lane,
+        "hinted_at": None,
+        "updated_at": new.excluded.updated_at,
+    }
+    return new.on_conflict_do_update(index_elements=["kind", "key"], set_=changes)
+
+
+_DUE_MOVED: Final = t.c.due_at != sa.bindparam("b_due")
 _HELD: Final = sa.update(t).where(ours(sa.bindparam("b_id"), sa.bindparam("b_fence")))
 
 ANY_DUE: Final = sa.select(t.c.id).where(t.c.lane == sa.bindparam("b_lane"), claimable(sa.bindparam("b_now"))).limit(1)
 CLAIM: Final = _claim()
 CHECKPOINT: Final = _HELD.values(fence=t.c.fence)
 """Changes nothing: it holds the row. A new `updated_at` would hide from `clock_jump` that the due time is another's."""
-MOVED: Final = sa.select(t.c.due_at != sa.bindparam("b_due")).where(t.c.id == sa.bindparam("b_id"))
+MOVED: Final = sa.select(_DUE_MOVED).where(t.c.id == sa.bindparam("b_id"))
 FINISH: Final = _HELD.values(
     RELEASED
     | {
-        "state": sa.case((t.c.due_at != sa.bindparam("b_due"), "todo"), else_="done"),
+        "state": sa.case((_DUE_MOVED, "todo"), else_="done"),
         # Round again at once, whatever clock moved it: that one may have been ahead.
-        "due_at": sa.case((t.c.due_at != sa.bindparam("b_due"), sa.bindparam("b_now")), else_=t.c.due_at),
+        "due_at": sa.case((_DUE_MOVED, sa.bindparam("b_now")), else_=t.c.due_at),
         "attempts": 0,
         "error": None,
+        "updated_at": sa.bindparam("b_now"),
+    }
+)
+WAIT: Final = _HELD.values(
+    RELEASED
+    | {
+        "state": "todo",
+        "due_at": sa.case((_DUE_MOVED, sa.bindparam("b_now")), else_=sa.bindparam("b_after")),
+        "attempts": sa.bindparam("b_attempts"),
+        "error": sa.bindparam("b_error"),
         "updated_at": sa.bindparam("b_now"),
     }
 )

@@ -5,7 +5,7 @@ Ask with RETURNING whether a row was added, never with `rowcount`: psycopg answe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 def insert(c: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """Give an INSERT into `table` that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
-    return _insert(c.dialect.name, table)
+    return insert_into(c.dialect.name, table)
+
+
+def insert_into(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """`insert` for the database of that name: for a statement that is built once per database and kept."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - a node on SQLite does not load it
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def add_new(c: Connection, table: sa.Table, key: tuple[str, ...], row: Mapping[str, Any]) -> int | None:
@@ -32,14 +41,20 @@ def add_new(c: Connection, table: sa.Table, key: tuple[str, ...], row: Mapping[s
     return added
 
 
-def _insert(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    if dialect == "postgresql":
-        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - a node on SQLite does not load it
+def add_missing(c: Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert those of `rows`, which name the same columns, that are not there; what is there stays as it is.
 
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    Built once, as in `add_new`.
+    """
+    if rows:
+        c.execute(_add_missing(c.dialect.name, table), rows)
 
 
 @cache
 def _add_new(dialect: str, table: sa.Table, key: tuple[str, ...]) -> Any:
-    return _insert(dialect, table).on_conflict_do_nothing(index_elements=key).returning(table.c.id)
+    return insert_into(dialect, table).on_conflict_do_nothing(index_elements=key).returning(table.c.id)
+
+
+@cache
+def _add_missing(dialect: str, table: sa.Table) -> sa.Insert:
+    return insert_into(dialect, table).on_conflict_do_nothing()

@@ -14,7 +14,7 @@ from node.store.delivery_schema import outbox_variant
 from node.store.engine import Connection
 from node.store.errors import DamagedObject
 from node.store.report_objects import Freezable, OutboxObject
-from node.store.upsert import insert
+from node.store.upsert import add_missing
 
 _t = outbox_variant.c
 
@@ -31,7 +31,7 @@ def freeze(c: Connection, case_id: int, version: int, item: Freezable) -> None:
         "part10": item.part10,
         "frozen_at": dt.datetime.now(dt.UTC),
     }
-    c.execute(insert(c, outbox_variant).values(row).on_conflict_do_nothing())
+    add_missing(c, outbox_variant, [row])
 
 
 def find(c: Connection, sop_instance_uid: str) -> OutboxObject | None:
@@ -41,11 +41,16 @@ def find(c: Connection, sop_instance_uid: str) -> OutboxObject | None:
         DamagedObject: they no longer have their digest.
 
     """
-    columns = (_t.kind, _t.sop_class_uid, _t.sop_instance_uid, _t.sha256, _t.part10)
-    row = c.execute(sa.select(*columns).where(_t.sop_instance_uid == sop_instance_uid)).mappings().first()
+    row = c.execute(_FIND, {"uid": sop_instance_uid}).mappings().first()
     if row is None:
         return None
     if hashlib.sha256(row["part10"]).hexdigest() != row["sha256"]:
         msg = f"object {sop_instance_uid} does not have the digest it was frozen with"
         raise DamagedObject(msg)
     return OutboxObject(**row)
+
+
+_FIND = sa.select(_t.kind, _t.sop_class_uid, _t.sop_instance_uid, _t.sha256, _t.part10).where(
+    _t.sop_instance_uid == sa.bindparam("uid")
+)
+"""Built once: to build a statement costs more than to run it."""

@@ -2,6 +2,7 @@ import datetime as dt
 
 import pytest
 import sqlalchemy as sa
+from support.clinical import key_of
 from support.hl7 import HOSP, OTHER, identity, weight, when
 
 from config.clinical import Clinical
@@ -10,6 +11,7 @@ from node.facts import MergeFact, OrderFact, PersonFact
 from node.matching import Image, age_years, clinical_record, match_patient
 from node.names import blocklisted, same_issuer
 from node.store import clinical
+from node.store import clinical_persons as persons
 from node.store.alerts import find as alerts
 from node.store.clinical_schema import person
 
@@ -171,6 +173,8 @@ def test_a_merge_brings_the_prior_values_unless_birth_dates_differ(c):
     for value in ("1001", "2002"):
         image = identity(value)
         outcome = outcome_of(c, image)
+        assert outcome.group == persons.group(c, key_of(c, "1001"))
+        assert len(outcome.group) == 2
         record = clinical_record(c, outcome, image, when(10), when(10), DAYS)
         assert record.value("weight") == 70
     before = clinical_record(c, outcome, identity("2002"), when(10), when(1) - dt.timedelta(days=1), DAYS)

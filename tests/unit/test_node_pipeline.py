@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 
 import pytest
@@ -14,6 +15,7 @@ from support.report_cases import scored
 from model.domain import Category, MatchClass, NotAssessed, Reason
 from node.case import Delivered, Matched, NotApplicable, Reported, Screened
 from node.errors import FailureCode, GiveUp, Retry
+from node.film import Films
 from node.store import jobs
 from node.worker import save_step
 
@@ -149,6 +151,31 @@ def test_a_spool_file_that_is_gone_or_changed_is_a_coded_failure(ledger, tmp_pat
     with pytest.raises(GiveUp) as gone:
         steps.look(case)
     assert gone.value.code is FailureCode.SPOOL_MISSING
+
+
+def test_all_steps_share_one_header_that_stays_as_received(ledger, tmp_path):
+    steps = pipeline(ledger, tmp_path, at=LATE)
+    case = receive(ledger, steps.spool)
+    films = Films(spool=steps.spool, zone=steps.settings.site.zone)
+    header = films.header(case.source)
+    received = copy.deepcopy(header)
+    reported = steps.advance(steps.screen(steps.match(looked(steps, case)).case).case)
+    assert isinstance(reported.case, Reported)
+    assert films.header(case.source) is header
+    assert header == received
+    steps.spool.path(case.source.spool_file).unlink()
+    with pytest.raises(GiveUp):
+        films.header(case.source)
+
+
+def test_a_sender_s_character_set_holds_for_its_own_headers_alone(ledger, tmp_path):
+    steps = pipeline(ledger, tmp_path, at=LATE)
+    source = receive(ledger, steps.spool).source
+    declared, redeclared = (
+        Films(spool=steps.spool, zone=steps.settings.site.zone, charsets=charsets).header(source)
+        for charsets in ({}, {source.calling_ae: ("GBK",)})
+    )
+    assert (declared.SpecificCharacterSet, redeclared.SpecificCharacterSet) == ("ISO_IR 192", "GBK")
 
 
 def test_pixels_that_cannot_be_decoded_are_a_coded_failure(ledger, tmp_path):

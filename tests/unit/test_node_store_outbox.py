@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from support.ledgers import NOON, source
 
 from node.case import Proof
-from node.store import cases, outbox, report_objects, report_versions
+from node.store import cases, outbox, report_objects, report_versions, sent
 from node.store.engine import Ledger
 from node.store.errors import DamagedObject, NoSuchCase
 from node.store.outbox import DeliveryState
 from node.store.schema import outbox_object
+from node.store.sent import SentObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,3 +153,49 @@ def test_opening_deliveries_again_changes_none(ledger: Ledger, case_id: int):
 def test_an_unknown_delivery_cannot_end(ledger: Ledger, case_id: int):
     with pytest.raises(NoSuchCase, match="no delivery to pacs"):
         deliver(ledger, case_id, "pacs")
+
+
+def meant(case_id: int, *instances: str) -> list[SentObject]:
+    known = {"destination": "pacs", "case_id": case_id, "version": 1, "kind": "page", "sop_class_uid": "1.2.7"}
+    return [SentObject(**known, sop_instance_uid=instance) for instance in instances]
+
+
+def at_pacs(c: sa.Connection, case_id: int) -> dict[str, tuple[int, bool, int | None]]:
+    """(sends, stored, status) by instance."""
+    found = sent.of_case(c, case_id, destination="pacs")
+    return {one.sop_instance_uid: (one.sends, one.stored, one.status) for one in found}
+
+
+def test_of_several_objects_each_has_its_own_sends_and_answer(ledger: Ledger, case_id: int):
+    with ledger.begin() as c:
+        sent.assign(c, meant(case_id, "1", "2"))
+        sent.begin(c, meant(case_id, "2", "3"))
+        sent.assign(c, meant(case_id, "3", "4"))
+        sent.begin(c, meant(case_id, "3"))
+        sent.answered(c, "pacs", {"2": 0x0000}, {"3": 0xA700, "unknown": 0xA700})
+    with ledger.read() as c:
+        noted = {"1": (0, False, None), "2": (1, True, 0x0000), "3": (2, False, 0xA700), "4": (0, False, None)}
+        assert at_pacs(c, case_id) == noted
+        assert sent.of_case(c, case_id, destination="archive") == ()
+        assert len(sent.of_case(c, case_id)) == 4
+
+
+def test_nothing_to_send_and_no_answer_change_nothing(ledger: Ledger, case_id: int):
+    with ledger.begin() as c:
+        sent.assign(c, [])
+        sent.begin(c, [])
+        sent.answered(c, "pacs", {}, {})
+        outbox.open_deliveries(c, case_id, 1, [])
+        assert sent.of_case(c, case_id) == ()
+        assert outbox.deliveries(c, case_id=case_id) == ()
+
+
+def test_a_send_that_was_cancelled_under_way_stays_cancelled(ledger: Ledger, case_id: int):
+    with ledger.begin() as c:
+        outbox.open_deliveries(c, case_id, 1, ["archive", "pacs"])
+        assert outbox.begin_send(c, case_id, 1, "pacs") is False
+        outbox.cancel_before(c, case_id, 2)
+        outbox.mark_sent(c, case_id, 1, "pacs", proof="find", at=NOON)
+        cancelled, other = outbox.one(c, case_id, 1, "pacs"), outbox.one(c, case_id, 1, "archive")
+    assert (cancelled.state, cancelled.proof, cancelled.sent_at) == (DeliveryState.CANCELLED, "find", NOON)
+    assert (cancelled.uncertain, other.uncertain, other.sent_at) == (True, False, None)
