@@ -22,6 +22,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from dicom_io.admission import Drop
+from dicom_io.contexts import Contexts
 from dicom_io.foreign_faults import watch
 from dicom_io.transport import LARGEST_ASSOCIATE_PDU, SLACK, OpenPart, accelerate
 
@@ -61,6 +62,7 @@ class AssociationServer(transport.AssociationServer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.contexts = Contexts(self.contexts)
         self.bind(evt.EVT_CONN_OPEN, self._prepare)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:

@@ -95,7 +95,8 @@ C-STORE is answered Success only when the object is on disk and in the ledger. S
 
 ## Delivery: SCU
 
-Calling AE title `{delivery_ae}`. One association for each report: companions first, the SR last. Every class is
+Calling AE title `{delivery_ae}`. One association for each report: companions first, the SR last. It may be requested
+while the report is still being built, and is released unused after 5 s when none follows. Every class is
 proposed in the object's own transfer syntax and in {uncompressed}. All three SR classes are proposed; the first of
 {sr_classes} that the archive takes is sent, or the one the destination is pinned to (`sr_class`). RLE is undone for an
 archive that does not take it.

@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from pydicom import uid
-from pynetdicom import AE, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
 from config.settings import Delivery, Destination
+from dicom_io.contexts import Contexts
 from dicom_io.errors import PeerFault, PeerRefused, PeerUnavailable
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_io.orderly_release import orderly
+from dicom_io.orderly_association import OrderlyAssociation, Requestor
 
 UNCOMPRESSED: Final = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 """Transfer syntaxes every proposal contains."""
@@ -32,7 +33,7 @@ Handlers = Sequence[tuple[Any, Callable[[Event], Any]]]
 @contextlib.contextmanager
 def associated(
     contexts: Iterable[tuple[str, str]], to: Destination, settings: Delivery, handlers: Handlers = ()
-) -> Iterator[Association]:
+) -> Iterator[OrderlyAssociation]:
     """Open an association that proposes `contexts`, pairs of abstract and transfer syntax; released at the end.
 
     One context for each pair, because of several transfer syntaxes in one context the acceptor may pick any.
@@ -42,7 +43,7 @@ def associated(
         PeerRefused: it rejects us for good, or accepts none of the contexts.
 
     """
-    ae = AE(settings.ae_title)
+    ae = Requestor(settings.ae_title)
     ae.implementation_class_uid = uid.UID(IMPLEMENTATION_CLASS_UID)
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     ae.connection_timeout = settings.acse_timeout
@@ -52,14 +53,15 @@ def associated(
     for abstract, transfer in contexts:
         ae.add_requested_context(abstract, transfer)
     bound: list[Any] = [(evt.EVT_CONN_OPEN, _without_nagle), *handlers]
+    proposed = Contexts(ae.requested_contexts)
     try:
-        association = ae.associate(to.host, to.port, ae_title=to.ae_title, evt_handlers=bound)
+        association = ae.associate(to.host, to.port, proposed, ae_title=to.ae_title, evt_handlers=bound)
     except OSError as error:  # the name does not resolve
         raise _unconnected(PeerUnavailable(f"{to.name}: {to.host} is not a known host")) from error
     try:
-        if not association.is_established:
+        if not (association.is_established and isinstance(association, OrderlyAssociation)):
             raise _not_established(association, to)
-        yield orderly(association)
+        yield association
     finally:
         _close(association)
 

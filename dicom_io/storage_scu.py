@@ -15,13 +15,14 @@ from typing import Final
 
 import structlog
 from pydicom import dcmread
-from pydicom.dataset import FileDataset
-from pynetdicom.association import Association
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import read_partial
 
 from config.settings import Delivery, Destination
 from dicom_io.element import expect_defects
 from dicom_io.errors import PeerFault, PeerRefused, PeerUnavailable
 from dicom_io.negotiation import Accepted, accepted, proposal
+from dicom_io.orderly_association import OrderlyAssociation
 from dicom_io.scu_association import associated
 
 _log = structlog.get_logger()
@@ -47,6 +48,8 @@ _TRY_AGAIN: Final = (
 """Out of resources, processing failure, resource limitation."""
 
 
+_GROUP_LENGTH_ENDS: Final = 144
+"""Preamble, prefix and (0002,0000) (PS3.10 7.1): the rest of the File Meta Information is counted from there."""
 _KEYS: Final = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
 
 
@@ -62,7 +65,7 @@ class OutgoingObject:
     @property
     def transfer_syntax_uid(self) -> str:
         """Of the file."""
-        return str(_read(self.part10, header_only=True).file_meta.TransferSyntaxUID)
+        return str(_file_meta(self.part10)[0].TransferSyntaxUID)
 
     @property
     def keys(self) -> tuple[str, str, str]:
@@ -74,11 +77,16 @@ class OutgoingObject:
 class Outbound:
     """An open association to an archive: what it accepted, and a way to store."""
 
-    def __init__(self, association: Association, to: Destination) -> None:
+    def __init__(self, association: OrderlyAssociation, to: Destination) -> None:
         self._association = association
         self._to = to
         self._message = 0
         self.took: Accepted = accepted(association)
+
+    @property
+    def open(self) -> bool:
+        """Whether the archive has not ended it."""
+        return self._association.is_established
 
     def store(self, item: OutgoingObject) -> int:
         """Store one object; the status it was stored with. One with a warning is stored.
@@ -88,10 +96,9 @@ class Outbound:
             PeerRefused: declined, with the peer's reason.
 
         """
-        dataset = _transferable(_read(item.part10), self.took)
         self._message += 1
         try:
-            answer = self._association.send_c_store(dataset, msg_id=self._message)
+            answer = self._answer(item)
         except RuntimeError as error:  # the association ended between two objects
             msg = f"{self._to.name}: the association ended"
             raise PeerUnavailable(msg) from error
@@ -102,6 +109,20 @@ class Outbound:
             raise fault
         _judge(int(status), str(answer.get("ErrorComment", "")), item.sop_instance_uid, self._to)
         return int(status)
+
+    def _answer(self, item: OutgoingObject) -> Dataset:
+        """As it is where the archive takes its transfer syntax, else in one that it takes. RuntimeError: it is over."""
+        meta, start = _file_meta(item.part10)
+        syntax = str(meta.TransferSyntaxUID)
+        if (item.sop_class_uid, syntax) not in self.took.pairs:
+            return self._association.send_c_store(_uncompressed(_read(item.part10)), msg_id=self._message)
+        return self._association.store_encoded(
+            item.part10[start:],
+            sop_class=item.sop_class_uid,
+            instance=item.sop_instance_uid,
+            syntax=syntax,
+            message_id=self._message,
+        )
 
 
 @contextlib.contextmanager
@@ -147,11 +168,17 @@ def _read(part10: bytes, *, header_only: bool = False) -> FileDataset:
     return dcmread(BytesIO(part10), specific_tags=_KEYS) if header_only else dcmread(BytesIO(part10))
 
 
-def _transferable(dataset: FileDataset, took: Accepted) -> FileDataset:
-    """The dataset in a transfer syntax the archive took; pixels are decompressed where it takes them only so."""
-    own = dataset.file_meta.TransferSyntaxUID
-    if own.is_compressed and not own.is_deflated and (str(dataset.SOPClassUID), str(own)) not in took.pairs:
-        dataset.decompress(generate_instance_uid=False)  # lossless: the pixels, and so the object, stay the same
+def _file_meta(part10: bytes) -> tuple[FileMetaDataset, int]:
+    """The File Meta Information, and where the dataset begins."""
+    meta = read_partial(BytesIO(part10), stop_when=lambda *_: True).file_meta
+    return meta, _GROUP_LENGTH_ENDS + int(meta.FileMetaInformationGroupLength)
+
+
+def _uncompressed(dataset: FileDataset) -> FileDataset:
+    """For an archive that takes pixels only so. Lossless: the pixels, and so the object, stay the same."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and not syntax.is_deflated:
+        dataset.decompress(generate_instance_uid=False)
     return dataset
 
 

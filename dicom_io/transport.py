@@ -11,26 +11,22 @@ stock path: they may hold decrypted bytes that no poll sees. Not allowed here: p
 
 from __future__ import annotations
 
-import contextlib
-import os
 import select
 import ssl
 import struct
-import threading
 from collections.abc import Callable
 from typing import Final
 
 import structlog
-from pynetdicom import dul
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_io.admission import Drop
 from dicom_io.arrival import Arrival
-from dicom_io.checkpoint import Checkpoint
-from dicom_io.connection import WAIT_SECONDS, Connection, WakingQueue
+from dicom_io.connection import Connection
 from dicom_io.part import Part
+from dicom_io.sleeping_provider import SleepingProvider
 from dicom_io.store_messages import answer_quickly, parse_request
 
 OpenPart = Callable[[str, str, str], Part]
@@ -69,17 +65,13 @@ def accelerate(association: Association, open_part: OpenPart, broken: Callable[[
         provider = Provider(association, open_part, broken)
     except OSError:
         return False
-    association.dul = provider
-    # These setters pass their value to the provider's timers.
-    association.acse_timeout, association.network_timeout = association.acse_timeout, association.network_timeout
+    provider.serve()
     provider.socket = Connection(association, connection)
-    association.dimse.msg_queue = WakingQueue(provider.checkpoint.wake)
     answer_quickly(association)
-    association._reactor_checkpoint = provider.checkpoint  # type: ignore[assignment] # noqa: SLF001 - see CONTRACT
     return True
 
 
-class Provider(dul.DULServiceProvider):
+class Provider(SleepingProvider):
     """The upper layer of one association: sleeps until there is something to do, hands P-DATA straight to DIMSE."""
 
     def __init__(self, association: Association, open_part: OpenPart, broken: Callable[[Drop], None]) -> None:
@@ -87,47 +79,16 @@ class Provider(dul.DULServiceProvider):
         self._broken = broken
         self._open_part = open_part
         self._arrivals: list[Arrival] = []
-        self._run_loop_delay = 0.0
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._wake_lock = threading.Lock()
         self._poll = select.poll()
         self._poll.register(self._wake, select.POLLIN)
-        self.ended = False
-        self.checkpoint = SleepingPlace(association, self)
-        self.event_queue = WakingQueue(self.wake)
-        self.to_provider_queue = WakingQueue(self.wake)
-        self.to_user_queue = WakingQueue(self.checkpoint.wake)
-
-    def wake(self) -> None:
-        """End the reactor's sleep; from any thread, at any time."""
-        with self._wake_lock:
-            if self._wake >= 0:
-                os.eventfd_write(self._wake, 1)
-
-    def kill_dul(self) -> None:
-        """End the reactor."""
-        super().kill_dul()
-        self.wake()
-
-    def stop_dul(self) -> bool:
-        """End the reactor if it is idle (Sta1); whether it was."""
-        self.wake()
-        if self.state_machine.current_state == "Sta1":
-            self.kill_dul()
-        return super().stop_dul()
 
     def run_reactor(self) -> None:
-        """Run until the association is over, then let nothing of it remain."""
+        """Run until the association is over; what was still arriving is given up."""
         try:
             super().run_reactor()
         finally:
-            self.ended = True
-            with self._wake_lock:
-                os.close(self._wake)
-                self._wake = -1
             for one in self._arrivals:
                 one.close()
-            self.checkpoint.wake()
 
     def _is_transport_event(self) -> bool:
         """Sleep unless there is work; whether something was read, which restarts the idle timer."""
@@ -144,8 +105,7 @@ class Provider(dul.DULServiceProvider):
             return True
         if self.state_machine.current_state != "Sta13":  # there the parent closes when nothing more comes
             connection.sleep(self._poll)
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._wake)
+            self.woken()
         return connection.ready
 
     def _receive(self, connection: Connection) -> None:
@@ -239,32 +199,3 @@ class Provider(dul.DULServiceProvider):
         expected = Arrival(lambda: self._open_part(sop_class, instance, syntax))
         self._arrivals.append(expected)
         return expected
-
-
-class SleepingPlace(Checkpoint):
-    """Where the association's reactor sleeps until it has something to look at."""
-
-    def __init__(self, association: Association, provider: Provider) -> None:
-        super().__init__()
-        self._association = association
-        self._provider = provider
-
-    def wake(self) -> None:
-        """Something changed."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def wait(self) -> None:
-        """Sleep until the reactor may run and has a reason to; the idle timer is looked at every second."""
-        with self._changed:
-            while not (self._open and self._reason()):
-                self._changed.wait(WAIT_SECONDS)
-
-    def _reason(self) -> bool:
-        provider = self._provider
-        return (
-            not self._association.dimse.msg_queue.empty()
-            or not provider.to_user_queue.empty()
-            or provider.ended
-            or provider.idle_timer_expired()
-        )

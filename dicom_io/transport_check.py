@@ -28,6 +28,7 @@ from pynetdicom.dsutils import encode
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.arrival import arrival
@@ -66,10 +67,11 @@ CONTRACT: Final[tuple[tuple[type, str, str], ...]] = (
 ATTRIBUTES: Final = (
     (DULServiceProvider, "_run_loop_delay _kill_thread event_queue to_provider_queue to_user_queue state_machine"),
     (AssociationSocket, "_is_connected socket"),
-    (Association, "_reactor_checkpoint _is_paused dimse dul"),
+    (Association, "_reactor_checkpoint _is_paused _kill dimse dul"),
     (DIMSEServiceProvider, "message msg_queue"),
     (DIMSEMessage, "_data_set_file _data_set_path context_id data_set encoded_command_set command_set"),
     (P_DATA, "_presentation_data_value_list"),
+    (PresentationContext, "_transfer_syntax"),
 )
 """Attributes set or read, of instances: their names occur in methods of the class."""
 

@@ -18,8 +18,9 @@ import structlog
 from config.settings import Delivery, Destination
 from dicom_io.errors import PeerFault, PeerRefused
 from dicom_io.negotiation import Accepted
+from dicom_io.ready_associations import ReadyAssociations
 from dicom_io.sr_class import SR_CLASSES
-from dicom_io.storage_scu import CLASS_CONFLICT, NO_SUCH_OBJECT, SUBSEQUENT_OCCURRENCE, Outbound, outbound
+from dicom_io.storage_scu import CLASS_CONFLICT, NO_SUCH_OBJECT, SUBSEQUENT_OCCURRENCE, Outbound
 from node import breaker
 from node.backoff import pause
 from node.breaker import Pace
@@ -68,6 +69,7 @@ class Deliverer:
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
     paces: Mapping[str, Pace] = field(default_factory=dict)
     """By destination; one that has none is not bounded."""
+    ready: ReadyAssociations = field(default_factory=ReadyAssociations)
 
     def deliver(self, task: Task) -> Callable[[Connection], None] | None:
         """Send one report to one destination; what it means for the case is recorded in the completion transaction.
@@ -85,7 +87,8 @@ class Deliverer:
             return None
         destination, answers = self._destination(name), Answers()
         try:
-            with outbound(what.classes, destination, self.settings, proving=destination.proof != "none") as archive:
+            proving = destination.proof != "none"
+            with self.ready.outbound(what.classes, destination, self.settings, proving=proving) as archive:
                 parcels, left_out = pack(what, archive.took, self._classes(destination))
                 to_go = self._begin(task, what, parcels)
                 if to_go is None:

@@ -16,6 +16,7 @@ from config.code_file import code_table
 from config.settings import Settings, SettingsError
 from dicom_io.commitment_scp import CommitmentScp
 from dicom_io.commitment_scu import CommitmentEvents
+from dicom_io.ready_associations import ReadyAssociations
 from dicom_io.storage_scp import StorageScp
 from node import breaker, process
 from node.audit import AuditTrail
@@ -31,6 +32,7 @@ from node.dispatch.hints import NoHints, make_hints
 from node.dispatch.local import Dispatcher
 from node.drift import watch_medians
 from node.errors import GiveUp
+from node.foretold import Foretold
 from node.housekeeping import INBOX, MEDIANS, RECONCILE, RETENTION, SPOOL, Housekeeper
 from node.proof import Prover, record_event, wants_events
 from node.reconcile import Reconciler
@@ -94,8 +96,10 @@ class Listener:
         self._inbox: Ledger = process.open_settings_inbox(settings)
         self._feed = ClinicalFeed(self._ledger, self._inbox, settings)
         destinations = settings.delivery.destinations
+        self._ready = ReadyAssociations()
         self._deliverer = Deliverer(
             ledger=self._ledger,
+            ready=self._ready,
             settings=settings.delivery,
             preference=settings.report.sr_classes,
             paces={d.name: Pace(settings.delivery.recovery_rate) for d in destinations},
@@ -188,6 +192,7 @@ class Listener:
         self._dispatcher.stop(process.DRAIN_SECONDS)
         self._chores.stop(process.DRAIN_SECONDS)
         self._hints.stop()
+        self._ready.close()
         self._contacts.stop()
         self._inbox.close()
         self._ledger.close()
@@ -211,7 +216,7 @@ class Listener:
             on_dead=self._bury,
             max_crashes=None,  # frozen bytes end no process; only an administrator or the host does
             gate=lane_flows,
-            hints=self._hints,
+            hints=Foretold(hints=self._hints, ledger=self._ledger, settings=self._settings.delivery, ready=self._ready),
         )
 
     def _make_chores(self) -> Dispatcher:

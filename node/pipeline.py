@@ -91,8 +91,12 @@ class Step:
     """HL7 receivers that are told of the report."""
     destinations: tuple[str, ...] = ()
     """Where the objects of a case go that is not Reported."""
+    foretold: tuple[str, ...] = ()
+    """Destinations for which a report is written next."""
 
 
+UnderWay = Received | ImageScored | Matched | Screened
+"""A case that is still to be reported."""
 _ALL_THAT_IS_KNOWN = dt.datetime.max.replace(tzinfo=dt.UTC)
 """Not this host's time: its clock may have been set back, or be behind that of the host which recorded the data."""
 
@@ -113,8 +117,8 @@ class Pipeline:
     half_from: int | None = None
     """Short side in px from which images are decoded at half resolution; None: never."""
 
-    def advance(self, case: Received | ImageScored | Matched | Screened) -> Step:
-        """Take `case` one step further.
+    def advance(self, case: UnderWay, fresh: image_scores.Entry | None = None) -> Step:
+        """Take `case` one step further. `fresh`: a score of an earlier step that is not in the ledger yet.
 
         Raises:
             Retry: the clinical data may still come.
@@ -127,7 +131,7 @@ class Pipeline:
             case ImageScored():
                 return self.match(case)
             case Matched():
-                return self._stated(self.screen(case))
+                return self._stated(self.screen(case, fresh))
             case Screened():
                 observations = used_observations(case.record, case.result)
                 return self.report(case, Basis(persons=case.persons, observations=observations))
@@ -165,9 +169,9 @@ class Pipeline:
         matched = Matched(case_id=case.case_id, source=case.source, record=record, persons=joined.persons)
         return Step(case=matched, why=why, conflict=joined.conflict, stirred_at=joined.stirred_at)
 
-    def screen(self, case: Matched) -> Step:
-        """Fuse the image's score with the record."""
-        result, fresh = self.score(case.source, case.record)
+    def screen(self, case: Matched, fresh: image_scores.Entry | None = None) -> Step:
+        """Fuse the image's score with the record; `fresh` as in `advance`."""
+        result, scored = self.score(case.source, case.record, fresh)
         match result:
             case NotAssessed():
                 return _not_applicable(case, result.reasons, by="record", measurements=result.measurements)
@@ -176,7 +180,8 @@ class Pipeline:
                     case_id=case.case_id, source=case.source, record=case.record, result=result, persons=case.persons
                 )
                 why = f"{result.category}, {result.mode}, p={result.probability:.4f}, model {result.model.bundle_id}"
-                return Step(case=screened, why=why, image=fresh)
+                foretold = self._destinations if self._wants(result) else ()
+                return Step(case=screened, why=why, image=scored, foretold=foretold)
             case _:
                 assert_never(result)
 
@@ -186,8 +191,7 @@ class Pipeline:
         `amends` is what a further version takes over. One whose predecessor left the node is always reported: nobody
         may be left with a result that no longer holds.
         """
-        wanted = case.result.category.lower() in self.settings.report.report_on
-        if not wanted and (amends is None or not amends.predecessors):
+        if not self._wants(case.result) and (amends is None or not amends.predecessors):
             return _no_report(case, basis, 1 if amends is None else amends.version)
         header, context = self._films.header(case.source), self.context(amends)
         try:
@@ -214,14 +218,23 @@ class Pipeline:
         with self.ledger.read() as c:
             return joiner.join(c, source, header, known_at=_ALL_THAT_IS_KNOWN)
 
-    def score(self, source: Source, record: ClinicalRecord) -> tuple[ScreeningResult, image_scores.Entry | None]:
-        """The result of image and record; and the image's score when it was not in the ledger (another model since)."""
-        image, fresh = self._image_part(source)
-        return (image if isinstance(image, NotAssessed) else self.screener.combine(image, record)), fresh
+    def score(
+        self, source: Source, record: ClinicalRecord, fresh: image_scores.Entry | None = None
+    ) -> tuple[ScreeningResult, image_scores.Entry | None]:
+        """The result of image and record; and the image's score when it was not in the ledger (another model since).
 
-    def _image_part(self, source: Source) -> tuple[ImageScore | NotAssessed, image_scores.Entry | None]:
-        """From the ledger where it is kept, else computed, with what is then to be kept."""
+        `fresh` as in `advance`.
+        """
+        image, scored = self._image_part(source, fresh)
+        return (image if isinstance(image, NotAssessed) else self.screener.combine(image, record)), scored
+
+    def _image_part(
+        self, source: Source, fresh: image_scores.Entry | None = None
+    ) -> tuple[ImageScore | NotAssessed, image_scores.Entry | None]:
+        """Fresh, or from the ledger where it is kept, else computed, with what is then to be kept."""
         model = self.screener.digest
+        if fresh is not None and (fresh.digest, fresh.model) == (source.digest, model):
+            return fresh.score, None
         with self.ledger.read() as c:
             kept = image_scores.load(c, source.digest, model)
         if kept is not None:
@@ -245,6 +258,10 @@ class Pipeline:
         objects = statement(step.case, header, self.screener.facts, self.context(None))
         told = f"; reported as not analysed: {_listed(o.kind for o in objects)}" if objects else ""
         return replace(step, objects=objects, destinations=self._destinations, why=step.why + told)
+
+    def _wants(self, result: Scored) -> bool:
+        """Whether the site wants a report of this category."""
+        return result.category.lower() in self.settings.report.report_on
 
     @property
     def _destinations(self) -> tuple[str, ...]:

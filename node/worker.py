@@ -2,8 +2,8 @@
 
 One worker process screens one image at a time in one thread. The networks are loaded here and nowhere else in the
 running node; where OpenVINO runs them, torch is not even imported.
-A worker goes on with the next step of its case at once, and saves each state in a transaction that proves, by the fence
-of the task, that the case is still its own.
+A worker goes on with the next step of its case at once, and saves what it did in a transaction that proves, by the
+fence of the task, that the case is still its own: before the report is written, and before a wait.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,15 +25,15 @@ from model.screener import Screener, load_screener
 from node import process
 from node.active_model import activation, active_bundle, wait_for_change
 from node.amendment import ReviewCode
-from node.case import Delivered, Failed, ImageScored, Matched, NotApplicable, Received, Reported, Screened, Withdrawn
+from node.case import Delivered, Failed, ImageScored, Matched, NotApplicable, Reported, Screened, Withdrawn
 from node.delivery_record import begin_deliveries
 from node.dispatch.hints import Hints, make_hints
 from node.dispatch.local import Dispatcher
 from node.engine_choice import half_from, tell_engine, wanted_engines
 from node.engine_proof import EngineProof
-from node.errors import FailureCode, GiveUp
+from node.errors import FailureCode, GiveUp, Retry
 from node.limits import bounded
-from node.pipeline import Pipeline, Step
+from node.pipeline import Pipeline, Step, UnderWay
 from node.reconsider import Reconsideration, Weighed
 from node.results_out import open_results
 from node.shared_spool import open_spool, prove_spool, with_image
@@ -42,6 +42,7 @@ from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
 from node.store.installation import installation_identity
 from node.store.jobs import Task
+from node.store.notices import foretell
 from node.tasks import ADVANCE, INFER_LANE, advance_key
 from node.waking import Waking
 from node.withdrawal import Withdrawing, save_statement, to_be_done_by_hand
@@ -164,15 +165,8 @@ class CaseWorker:
         """
         with self.ledger.read() as c:
             case = cases.load(c, int(task.key))
-        while isinstance(case, Received | ImageScored | Matched | Screened):
-            step = self.pipeline.advance(case)
-            log.info("case.step", case=case.case_id, state=type(step.case).__name__, why=step.why)
-            if not isinstance(step.case, ImageScored | Matched | Screened):
-                return functools.partial(save_last_step, task=task, step=step)
-            with self.ledger.begin() as c:
-                jobs.checkpoint(c, task)
-                save_step(c, task=task, step=step)
-            case = step.case
+        if isinstance(case, UnderWay):
+            return self._take_on(task, case)
         if isinstance(case, Reported | Delivered):
             weighed = Reconsideration(pipeline=self.pipeline).weigh(case)
             if weighed is not None:
@@ -181,10 +175,35 @@ class CaseWorker:
             return functools.partial(save_statement, statement=Withdrawing(pipeline=self.pipeline).state(case))
         return None
 
+    def _take_on(self, task: Task, case: UnderWay) -> Callable[[Connection], None]:
+        """Take the steps up to a wait or the end; those before the report, which takes its time, are saved together."""
+        taken: list[Step] = []
+        try:
+            while True:
+                step = self.pipeline.advance(case, next((one.image for one in taken if one.image), None))
+                log.info("case.step", case=case.case_id, state=type(step.case).__name__, why=step.why)
+                taken.append(step)
+                if not isinstance(step.case, ImageScored | Matched | Screened):
+                    return functools.partial(save_last_steps, task=task, steps=tuple(taken))
+                if isinstance(step.case, Screened):
+                    self._save(task, taken)
+                    taken.clear()
+                case = step.case
+        except (Retry, GiveUp):
+            if taken:
+                self._save(task, taken)
+            raise
+
+    def _save(self, task: Task, steps: Sequence[Step]) -> None:
+        with self.ledger.begin() as c:
+            jobs.checkpoint(c, task)
+            for step in steps:
+                save_step(c, task=task, step=step)
+
     def bury(self, c: Connection, task: Task, why: GiveUp) -> None:
         """Park the case of a dead task as Failed; one whose report stands keeps it, and a person must look."""
         case = cases.load(c, int(task.key))
-        if isinstance(case, Received | ImageScored | Matched | Screened):
+        if isinstance(case, UnderWay):
             failed = Failed(case_id=case.case_id, source=case.source, code=why.code, detail=why.detail)
             cases.save(c, failed, why=str(why))
             if why.code is FailureCode.REPORT_INVALID:
@@ -212,19 +231,22 @@ def save_step(c: Connection, *, task: Task, step: Step) -> None:
         report_objects.freeze_once(c, case.case_id, case.version, step.objects)
         begin_deliveries(c, case.case_id, case.version, case.destinations)
         open_results(c, case.case_id, case.version, step.receivers)
+    foretell(c, step.foretold)
     if isinstance(case, NotApplicable) and step.objects:
         report_objects.freeze_once(c, case.case_id, 1, step.objects)
         begin_deliveries(c, case.case_id, 1, step.destinations)
 
 
-def save_last_step(c: Connection, *, task: Task, step: Step) -> None:
-    """Record the step a case ends its way with; what was told since it was matched, and not looked at, is weighed next.
+def save_last_steps(c: Connection, *, task: Task, steps: Sequence[Step]) -> None:
+    """Record the steps a case ends its way with; what was told since it was matched and not looked at is weighed next.
 
     A worker that died after the match has left no other trace of it: the case goes on where it stood.
     """
-    save_step(c, task=task, step=step)
-    case_id = step.case.case_id
-    if isinstance(step.case, Reported) and reviews.pending(c, case_id).stirred_at is not None:
+    for step in steps:
+        save_step(c, task=task, step=step)
+    ended = steps[-1].case
+    case_id = ended.case_id
+    if isinstance(ended, Reported) and reviews.pending(c, case_id).stirred_at is not None:
         jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)
 
 

@@ -8,7 +8,7 @@ A notice is a hint and nothing else: one that is lost costs the time until the n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from node.store.errors import LedgerUnavailable
 _CHANNEL: Final = "osteon_task"
 _NOTIFY: Final = sa.select(sa.func.pg_notify(_CHANNEL, sa.bindparam("lane")))
 _LISTEN: Final = sa.text(f"LISTEN {_CHANNEL}")
+_SOON: Final = "soon:"
 _WAIT_SECONDS: Final = 1.0
 """Until a follower looks whether it is to stop."""
 _PAUSE_SECONDS: Final = 5.0
@@ -34,6 +35,21 @@ def announce(c: Connection, lane: str) -> None:
         announced.lanes.add(lane)
     if (announced is None or announced.by_notice) and c.dialect.name == "postgresql":
         c.execute(_NOTIFY, {"lane": lane})
+
+
+def foretell(c: Connection, destinations: Iterable[str]) -> None:
+    """Say, once this transaction is committed, that a report for each of `destinations` is being written.
+
+    On SQLite alone: on a server every host of a fleet would dial, for one report.
+    """
+    if c.dialect.name == "sqlite":
+        for name in destinations:
+            announce(c, _SOON + name)
+
+
+def foretold(said: str) -> str:
+    """The destination whose report a notice foretells; empty for one about a lane."""
+    return said.removeprefix(_SOON) if said.startswith(_SOON) else ""
 
 
 def follow(ledger: Ledger, heard: Callable[[str], None], stopping: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""The worker: each state saved under the fence, the report frozen with its deliveries, failures parked for a person."""
+"""The worker: states saved under the fence, the report frozen with its deliveries, failures parked for a person."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from support.dicom_objects import radiograph_dataset
 from support.hospital import await_true
 from support.node_parts import TAKEN, pipeline, receive
 
-from node.case import Failed, NotApplicable, Received, Reported
+from node.case import Failed, ImageScored, NotApplicable, Received, Reported, Screened
 from node.dispatch.local import Dispatcher
-from node.errors import FailureCode, GiveUp
-from node.store import alerts, cases, jobs, report_objects
+from node.errors import FailureCode, GiveUp, Retry
+from node.store import alerts, cases, image_scores, jobs, report_objects
 from node.store.errors import LostLease
 from node.store.schema import task as table
 from node.tasks import ADVANCE, INFER_LANE
@@ -54,6 +54,39 @@ def test_a_film_becomes_a_frozen_report_with_a_delivery_task(worker, ledger):
     assert visited == ["Received", "ImageScored", "Matched", "Screened", "Reported"]
 
 
+def test_the_way_to_a_report_is_saved_twice_and_the_network_runs_once(worker, ledger, monkeypatch):
+    case = receive(ledger, worker.pipeline.spool)
+    scored, saved = [], []
+    screener = type(worker.pipeline.screener)
+    image_part, begin = screener.image_part, type(ledger).begin
+    monkeypatch.setattr(screener, "image_part", lambda *a: scored.append(1) or image_part(*a))
+    monkeypatch.setattr(type(ledger), "begin", lambda *a: saved.append(state(ledger, case.case_id)) or begin(*a))
+    with begin(ledger) as c:
+        (task,) = jobs.claim(c, INFER_LANE, 1, owner="test", lease=60)
+    last = worker.advance(task)
+    assert [type(one) for one in saved] == [Received]
+    assert isinstance(state(ledger, case.case_id), Screened)
+    with ledger.begin() as c:
+        last(c)
+    assert isinstance(state(ledger, case.case_id), Reported)
+    assert len(scored) == 1
+
+
+def test_what_was_done_before_a_wait_is_kept(worker, ledger, tmp_path):
+    early = CaseWorker(
+        ledger=ledger,
+        pipeline=pipeline(ledger, tmp_path, at=TAKEN, delivery={"destinations": [PACS]}),
+    )
+    case = receive(ledger, early.pipeline.spool)
+    with ledger.begin() as c:
+        (task,) = jobs.claim(c, INFER_LANE, 1, owner="test", lease=60)
+    with pytest.raises(Retry):
+        early.advance(task)
+    assert isinstance(state(ledger, case.case_id), ImageScored)
+    with ledger.read() as c:
+        assert image_scores.load(c, case.source.digest, early.pipeline.screener.digest) is not None
+
+
 def test_a_report_that_breaks_its_own_rules_fails_the_case_with_an_alert(worker, ledger):
     case = receive(ledger, worker.pipeline.spool)
     with ledger.begin() as c:
@@ -68,7 +101,7 @@ def test_a_report_that_cannot_be_recorded_fails_its_case(worker, ledger):
     case = receive(ledger, worker.pipeline.spool)
     with ledger.begin() as c:
         (task,) = jobs.claim(c, INFER_LANE, 1, owner="test", lease=60)
-    objects = worker.advance(task).keywords["step"].objects
+    objects = worker.advance(task).keywords["steps"][-1].objects
     other = receive(ledger, worker.pipeline.spool, radiograph_dataset(number=9))
     with ledger.begin() as c:
         report_objects.freeze_once(c, other.case_id, 1, objects)
