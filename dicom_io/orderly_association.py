@@ -9,6 +9,7 @@ by `make chaos`. Here the flag is what the reactor does, and a release and an an
 
 from __future__ import annotations
 
+import contextlib
 import select
 import threading
 import time
@@ -127,6 +128,7 @@ class RequestorProvider(SleepingProvider):
         poll.register(self._wake, select.POLLIN)
         connection: Any = self.socket
         if connection is not None and connection._is_connected and connection.socket is not None:  # noqa: SLF001
-            poll.register(connection.socket, select.POLLIN)
+            with contextlib.suppress(OSError, ValueError, TypeError):  # another thread has just closed it
+                poll.register(connection.socket, select.POLLIN)
         poll.poll(WAIT_SECONDS * 1000)
         self.woken()

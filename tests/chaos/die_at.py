@@ -28,10 +28,10 @@ _FILE_CALLS = ("write", "fsync", "mkdir", "replace", "rename", "link", "unlink")
 
 
 class Fuse:
-    """Counts points once armed; at point `number` the process is gone."""
+    """Counts points once armed; at the point of that number, or the first of that name, the process is gone."""
 
-    def __init__(self, number: int, trail: Path) -> None:
-        self._number = number
+    def __init__(self, point: int | str, trail: Path) -> None:
+        self._point = point
         self._trail = trail
         self._armed = False
         self._passed = 0
@@ -48,14 +48,14 @@ class Fuse:
         with self._lock:
             with self._trail.open("a") as trail:
                 trail.write(f"{name}\n")
-            if self._passed == self._number:
+            if self._point in (self._passed, name):
                 os.kill(os.getpid(), signal.SIGKILL)
             self._passed += 1
 
 
-def listener(settings: Settings, log: Path, number: int, trail: Path) -> None:
+def listener(settings: Settings, log: Path, point: int | str, trail: Path) -> None:
     """The product's listener with the fuse laid; `trail`, once it exists, receives the name of every point passed."""
-    _lay(Fuse(number, trail))
+    _lay(Fuse(point, trail))
     bodies.listener(settings, log)
 
 

@@ -26,8 +26,8 @@ from node.demo.node_process import free_port
 
 WORKERS = 2
 UP_LIMIT = 60.0
-VOLUME = "64m"
-"""Size of a small disk: the empty spool with its folders, the ledger of a campaign, and little more."""
+VOLUME = "256m"
+"""Size of a small disk: spool and ledger of a campaign fit, also where a fast machine makes twice the reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
