@@ -24,9 +24,8 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.transport import AssociationSocket
 
 from dicom_io.connection import WAIT_SECONDS
-from dicom_io.sleeping_provider import AVAILABLE, SleepingPlace, SleepingProvider
+from dicom_io.sleeping_provider import AVAILABLE, CLOSING, SleepingPlace, SleepingProvider
 
-_CLOSING: Final = "Sta13"
 _LOOK_SECONDS: Final = 0.0005
 """Between looks whether a reactor that was told to end, or to stop, has done so."""
 _LOW: Final = 2
@@ -117,8 +116,7 @@ class RequestorProvider(SleepingProvider):
 
     def _is_transport_event(self) -> bool:
         """Sleep unless there is work, then look as pynetdicom does."""
-        # In Sta13 the parent closes when nothing more comes.
-        if self.event_queue.empty() and self.state_machine.current_state != _CLOSING:
+        if self.event_queue.empty() and self.state_machine.current_state != CLOSING:
             self._sleep()
         return super()._is_transport_event()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -58,7 +59,7 @@ class ReadyAssociations:
         self._changed = threading.Condition()
         self._last: dict[str, _Wish] = {}
         """By destination, what the last association was good for; none where it did not come about."""
-        self._opening: dict[str, int] = {}
+        self._opening: Counter[str] = Counter()
         self._ready: list[_Ready] = []
         self._closed = False
 
@@ -66,10 +67,10 @@ class ReadyAssociations:
         """A report for `to` is coming: have an association opened like the last one there. Returns at once."""
         with self._changed:
             wish = self._last.get(to.name)
-            waiting = self._opening.get(to.name, 0) + sum(one.wish.to.name == to.name for one in self._ready)
+            waiting = self._opening[to.name] + sum(one.wish.to.name == to.name for one in self._ready)
             if wish is None or wish.to != to or waiting >= MOST or self._closed:
                 return
-            self._opening[to.name] = self._opening.get(to.name, 0) + 1
+            self._opening[to.name] += 1
         threading.Thread(target=self._open, args=(wish, settings), name=f"ahead:{to.name}", daemon=True).start()
 
     @contextlib.contextmanager
@@ -101,27 +102,28 @@ class ReadyAssociations:
         """Body of the thread that opens one."""
         ready = None
         try:
-            with contextlib.ExitStack() as stack:
-                archive = stack.enter_context(_opened(wish, settings))
-                ready = self._made(wish, archive, stack.pop_all())
+            ready = self._made(wish, settings)
         except PeerFault as fault:  # the report's own association will say it where it counts
             _log.info("association.not_ahead", destination=wish.to.name, error=str(fault))
-        with self._changed:
-            self._opening[wish.to.name] -= 1
-            unwanted = ready is not None and self._closed
+        finally:  # whatever else was raised, no report may wait for this one
             if ready is None:
-                self._last.pop(wish.to.name, None)
-            elif not unwanted:
-                self._ready.append(ready)
-                ready.alarm.start()
-            self._changed.notify_all()
-        if ready is not None and unwanted:
-            ready.end.close()
+                self._remember(wish.to, None)
+            with self._changed:
+                self._opening[wish.to.name] -= 1
+                unwanted = ready if self._closed else None
+                if ready is not None and unwanted is None:
+                    self._ready.append(ready)
+                    ready.alarm.start()
+                self._changed.notify_all()
+        if unwanted is not None:
+            unwanted.end.close()
 
-    def _made(self, wish: _Wish, archive: Outbound, end: contextlib.ExitStack) -> _Ready:
-        alarm = threading.Timer(KEPT_SECONDS, lambda: self._expire(ready))
-        alarm.daemon = True
-        ready = _Ready(wish=wish, archive=archive, end=end, alarm=alarm)
+    def _made(self, wish: _Wish, settings: Delivery) -> _Ready:
+        with contextlib.ExitStack() as stack:
+            archive = stack.enter_context(_opened(wish, settings))
+            alarm = threading.Timer(KEPT_SECONDS, lambda: self._expire(ready))
+            alarm.daemon = True
+            ready = _Ready(wish=wish, archive=archive, end=stack.pop_all(), alarm=alarm)
         return ready
 
     def _expire(self, ready: _Ready) -> None:
@@ -136,7 +138,7 @@ class ReadyAssociations:
         name = wish.to.name
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._fit(wish) is not None or not self._opening.get(name), patience)
+                self._changed.wait_for(lambda: self._fit(wish) is not None or not self._opening[name], patience)
                 ready = self._fit(wish)
                 if ready is None:
                     return None

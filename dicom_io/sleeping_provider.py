@@ -15,11 +15,12 @@ from typing import Final
 from pynetdicom import dul
 from pynetdicom.association import Association
 
-from dicom_io.checkpoint import Checkpoint
 from dicom_io.connection import WAIT_SECONDS, WakingQueue
 
 AVAILABLE: Final = hasattr(os, "eventfd") and hasattr(select, "poll")
 """Whether this platform has what it takes."""
+CLOSING: Final = "Sta13"
+"""Waiting for the connection to close (PS3.8 table 9-5): nobody sleeps, pynetdicom closes when nothing more comes."""
 
 
 class SleepingProvider(dul.DULServiceProvider):
@@ -81,15 +82,34 @@ class SleepingProvider(dul.DULServiceProvider):
             os.eventfd_read(self._wake)
 
 
-class SleepingPlace(Checkpoint):
-    """Where the association's reactor sleeps until it has something to look at, or may not run."""
+class SleepingPlace:
+    """Where the association's reactor sleeps until it has something to look at, or may not run.
+
+    Stands in for the event by which pynetdicom stops a reactor, which is set most of the time.
+    """
 
     def __init__(self, association: Association, provider: SleepingProvider | None) -> None:
         """Without a provider that wakes it, it only stops the reactor, which then looks by itself."""
-        super().__init__()
+        self._changed = threading.Condition()
+        self._open = True
+        self._here = False
         self._association = association
         self._provider = provider
-        self._here = False
+
+    def set(self) -> None:
+        """Let the reactor run."""
+        with self._changed:
+            self._open = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Stop the reactor at its next `wait`, while another thread uses the association."""
+        with self._changed:
+            self._open = False
+
+    def is_set(self) -> bool:
+        """Whether the reactor may run."""
+        return self._open
 
     @property
     def stopped(self) -> bool:

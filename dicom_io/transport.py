@@ -26,7 +26,7 @@ from dicom_io.admission import Drop
 from dicom_io.arrival import Arrival
 from dicom_io.connection import Connection
 from dicom_io.part import Part
-from dicom_io.sleeping_provider import SleepingProvider
+from dicom_io.sleeping_provider import CLOSING, SleepingProvider
 from dicom_io.store_messages import answer_quickly, parse_request
 
 OpenPart = Callable[[str, str, str], Part]
@@ -96,14 +96,14 @@ class Provider(SleepingProvider):
         if not isinstance(connection, Connection) or not self.event_queue.empty():
             return False
         if not self._may_read(connection):
-            return super()._is_transport_event() if self.state_machine.current_state == "Sta13" else False
+            return super()._is_transport_event() if self.state_machine.current_state == CLOSING else False
         self._receive(connection)
         return True
 
     def _may_read(self, connection: Connection) -> bool:
         if connection.ready:
             return True
-        if self.state_machine.current_state != "Sta13":  # there the parent closes when nothing more comes
+        if self.state_machine.current_state != CLOSING:
             connection.sleep(self._poll)
             self.woken()
         return connection.ready

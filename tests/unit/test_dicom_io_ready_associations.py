@@ -140,3 +140,14 @@ def test_what_is_opened_while_the_node_stops_is_released_too(archive: Archive):
         await_true(lambda: len(archive.opened) == len(archive.released) == 2)
         ready.prepare(archive.to, SETTINGS)
         assert not any(ready._opening.values())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_no_report_waits_for_one_whose_opening_broke(archive: Archive, monkeypatch: pytest.MonkeyPatch):
+    with ready_to(archive) as ready:
+        with monkeypatch.context() as broken:
+            broken.setattr(ready_associations, "outbound", lambda *_, **__: 1 / 0)
+            ready.prepare(archive.to, SETTINGS)
+            await_true(lambda: not any(ready._opening.values()))
+        with ready.outbound((SR,), archive.to, SETTINGS) as own:
+            assert own.open
