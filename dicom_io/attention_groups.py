@@ -17,7 +17,8 @@ from dicom_io import codes, uids
 from dicom_io import content_items as items
 from dicom_io.attention import AttentionMap, Contour, attention_map, attention_outline
 from dicom_io.envelope import ReportContext
-from model.domain import Radiograph, Scored
+from dicom_io.outcomes import Analysed
+from model.domain import Scored
 
 ENCLOSED: Final = 0.5
 """The regions together hold this share of the attention, or a little more."""
@@ -32,10 +33,10 @@ _CORNERS: Final = 3
 
 
 def attention_groups(
-    header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext
+    header: Dataset, radiograph: Analysed, result: Scored, context: ReportContext
 ) -> list[list[ContentItem]]:
     """One group for each region, largest share first; none without an attention map."""
-    shape = radiograph.pixels.shape
+    shape = radiograph.shape
     scale = min(1.0, _SIDE / max(shape))
     found = attention_map(result, shape, scale=scale)
     if found is None:

@@ -1,20 +1,46 @@
 """What a site may ask for beside page and SR: which objects, in sending order.
 
-Each has a series of its own with its own number; 9901 is the SR's, 9902 the page's, 9990 a rejection note's.
+Each has a series of its own with its own number; 9901 is the SR's, 9902 the page's, 9990 a rejection note's. Their
+names are known before they are made, so that the SR can be written at the same time.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from typing import Final
 
 from pydicom.dataset import Dataset
+from pydicom.uid import (
+    EncapsulatedPDFStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from dicom_io.encapsulated_pdf import build_pdf
-from dicom_io.envelope import Companion, ReportContext
+from dicom_io.envelope import Companion, Reference, ReportContext, companion_reference
 from dicom_io.heat_map import build_heat_map
 from dicom_io.key_objects import build_key_objects
 from dicom_io.presentation_state import build_presentation_state
 from model.domain import Radiograph, Scored
+
+_PAGE: Final = "page"
+_SOP_CLASSES: Final = {
+    _PAGE: SecondaryCaptureImageStorage,
+    Companion.HEAT_MAP: SecondaryCaptureImageStorage,
+    Companion.GSPS: GrayscaleSoftcopyPresentationStateStorage,
+    Companion.PDF: EncapsulatedPDFStorage,
+    Companion.KOS: KeyObjectSelectionDocumentStorage,
+}
+
+
+def named_companions(
+    header: Dataset, context: ReportContext, *, digest: str, more: Sequence[Companion] = ()
+) -> tuple[Reference, ...]:
+    """The page, where `context` asks for one, and `more`; arguments as of `build_companions`."""
+    kinds = (*((_PAGE,) if context.with_page else ()), *more)
+    return tuple(companion_reference(header, kind, _SOP_CLASSES[kind], context, digest=digest) for kind in kinds)
 
 
 def build_companions(

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
 from dicom_io import page_words as words
-from dicom_io import uids, wording
-from dicom_io.envelope import ReportContext, base_arguments, local_time, stamp
+from dicom_io import wording
+from dicom_io.envelope import ReportContext, base_arguments, companion_reference, local_time, stamp
 from dicom_io.page import draw_page
 from model.domain import Radiograph, Scored
 
@@ -26,19 +26,12 @@ def build_pdf(
     """Build the object; `secondary_capture.secondary_capture` says what the arguments are."""
     from dicom_io.page_pdf import page_pdf  # noqa: PLC0415 - a third of a second, for what few sites ask for
 
-    namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
+    named = companion_reference(header, "pdf", EncapsulatedPDFStorage, context, digest=digest)
     document = SOPClass(
         study_instance_uid=header.StudyInstanceUID,
-        series_instance_uid=uids.companion_series_uid(namespace, source, "pdf", context.version),
+        series_instance_uid=named.series,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=uids.sop_instance_uid(
-            namespace,
-            source=source,
-            kind="pdf",
-            sop_class=EncapsulatedPDFStorage,
-            digest=digest,
-            revision=context.revision,
-        ),
+        sop_instance_uid=named.instance,
         sop_class_uid=EncapsulatedPDFStorage,
         instance_number=1,
         modality="DOC",

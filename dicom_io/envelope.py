@@ -11,7 +11,7 @@ import enum
 import uuid
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -20,7 +20,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
-from dicom_io import codes, wording
+from dicom_io import codes, uids, wording
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MODEL_NAME
 from dicom_io.versions import Amends
 from dicom_io.words import Language
@@ -93,6 +93,27 @@ class ReportContext:
     def revision(self) -> int:
         """How often a result of the image was withdrawn: a rejected UID is burnt, so it goes into every UID."""
         return 0 if self.amends is None else self.amends.revision
+
+
+class Reference(NamedTuple):
+    """What names an object in the evidence of another (PS3.3 C.17.2.1)."""
+
+    sop_class: str
+    instance: str
+    study: str
+    series: str
+
+
+def companion_reference(
+    header: Dataset, kind: str, sop_class: str, context: ReportContext, *, digest: str
+) -> Reference:
+    """The name of what is sent beside the SR, known before it is made. `digest`: of everything that lands in it."""
+    namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
+    instance = uids.sop_instance_uid(
+        namespace, source=source, kind=kind, sop_class=sop_class, digest=digest, revision=context.revision
+    )
+    series = uids.companion_series_uid(namespace, source, kind, context.version)
+    return Reference(sop_class, instance, str(header.StudyInstanceUID), series)
 
 
 def base_arguments(header: Dataset, model: ModelFacts, context: ReportContext) -> dict[str, Any]:

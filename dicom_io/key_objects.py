@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorag
 from dicom_io import codes, uids, wording
 from dicom_io import page_words as words
 from dicom_io.content_items import separate
-from dicom_io.envelope import ReportContext, base_arguments, stamp
+from dicom_io.envelope import ReportContext, base_arguments, companion_reference, stamp
 from dicom_io.implementation import MODEL_NAME
 from model.domain import ModelFacts
 
@@ -30,7 +30,7 @@ def build_key_objects(
     header: Dataset, page: Dataset | None, model: ModelFacts, context: ReportContext, *, digest: str
 ) -> Dataset:
     """Build the object over the source image and, where there is one, the page."""
-    namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
+    named = companion_reference(header, "kos", KeyObjectSelectionDocumentStorage, context, digest=digest)
     intended = wording.intended_use(simulated=model.simulated_training, language=context.language)
     objects = [copy.deepcopy(one) for one in (header, page) if one is not None]
     document = KeyObjectSelectionDocument(
@@ -41,16 +41,9 @@ def build_key_objects(
             description=words.KOS_DESCRIPTION.say(context.language, disclaimer=intended),
             context=context,
         ),
-        series_instance_uid=uids.companion_series_uid(namespace, source, "kos", context.version),
+        series_instance_uid=named.series,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=uids.sop_instance_uid(
-            namespace,
-            source=source,
-            kind="kos",
-            sop_class=KeyObjectSelectionDocumentStorage,
-            digest=digest,
-            revision=context.revision,
-        ),
+        sop_instance_uid=named.instance,
         instance_number=1,
         series_description=wording.versioned(words.KOS_SERIES.say(context.language), context.version),
         transfer_syntax_uid=ExplicitVRLittleEndian,

@@ -1,13 +1,14 @@
-"""What a report can say that is no score: the image was not analysed, or an earlier result is withdrawn.
+"""What a report speaks of beside a score: an image not analysed, an earlier result withdrawn; and the image itself.
 
-Neither holds a number that looks like a score, and neither says anything about the patient's bones.
+No statement holds a number that looks like a score, or says anything about the patient's bones.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from model.domain import ModelFacts, Reason
+from model.domain import ModelFacts, Reason, Sex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,3 +32,23 @@ class Withdrawn:
 
 
 Statement = NotAnalysed | Withdrawn
+
+
+class Analysed(Protocol):
+    """All that an SR says of the radiograph itself, which therefore need not be at hand with its pixels."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+
+    @property
+    def sex(self) -> Sex:
+        """As its header states it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """A radiograph without its pixels."""
+
+    shape: tuple[int, int]
+    sex: Sex

@@ -25,9 +25,9 @@ from pydicom.uid import ExplicitVRLittleEndian, GrayscaleSoftcopyPresentationSta
 from pydicom.valuerep import DA, TM
 
 from dicom_io import page_words as words
-from dicom_io import uids, wording
+from dicom_io import wording
 from dicom_io.attention import attention_outline
-from dicom_io.envelope import ReportContext, base_arguments, local_time, stamp
+from dicom_io.envelope import ReportContext, base_arguments, companion_reference, local_time, stamp
 from dicom_io.page_film import ATTENTION_SHARE
 from dicom_io.report_tree import analysed_frame
 from dicom_io.tree_parts import frame_corners
@@ -46,7 +46,7 @@ def build_presentation_state(
     header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext, *, digest: str
 ) -> Dataset:
     """Build the object; `secondary_capture.secondary_capture` says what the arguments are."""
-    namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
+    named = companion_reference(header, "gsps", GrayscaleSoftcopyPresentationStateStorage, context, digest=digest)
     if "SamplesPerPixel" not in header:  # what was decoded had one; highdicom asks
         header.SamplesPerPixel = 1
     arguments = base_arguments(header, result.model, context)
@@ -54,16 +54,9 @@ def build_presentation_state(
     layer = GraphicLayer(_LAYER, order=1, description=words.STRIP.say(context.language))
     state = GrayscaleSoftcopyPresentationState(
         referenced_images=[header],
-        series_instance_uid=uids.companion_series_uid(namespace, source, "gsps", context.version),
+        series_instance_uid=named.series,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=uids.sop_instance_uid(
-            namespace,
-            source=source,
-            kind="gsps",
-            sop_class=GrayscaleSoftcopyPresentationStateStorage,
-            digest=digest,
-            revision=context.revision,
-        ),
+        sop_instance_uid=named.instance,
         instance_number=1,
         content_label=_LABEL,
         content_description=wording.headline(result, language=context.language),

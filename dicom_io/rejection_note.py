@@ -23,7 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorag
 from dicom_io import codes, uids
 from dicom_io.as_received import finished
 from dicom_io.document_check import ReportInvalid
-from dicom_io.envelope import ReportContext, base_arguments, stamp
+from dicom_io.envelope import ReportContext, base_arguments, companion_reference, stamp
 from dicom_io.key_objects import key_object_tree, without_purposes
 from dicom_io.results import BuiltObject, building
 from dicom_io.sr_class import SR_CLASSES
@@ -117,22 +117,16 @@ def _object(header: Dataset, earlier: Earlier, sop_class: str, instance: str) ->
 def _document(
     objects: Sequence[Dataset], earlier: Earlier, title: Rejection, reason: str, context: ReportContext
 ) -> KeyObjectSelectionDocument:
-    header, namespace = earlier.reference.dataset, context.installation.namespace
-    source = str(header.SOPInstanceUID)
+    header = earlier.reference.dataset
     rejected = sorted([str(one.SOPClassUID), str(one.SOPInstanceUID)] for one in objects)
+    digest = uids.content_digest([title, reason, rejected])
+    named = companion_reference(header, "note", KeyObjectSelectionDocumentStorage, context, digest=digest)
     note = KeyObjectSelectionDocument(
         evidence=list(objects),
         content=key_object_tree(objects, title=_TITLES[title], description=reason, context=context),
-        series_instance_uid=uids.companion_series_uid(namespace, source, "note", context.version),
+        series_instance_uid=named.series,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=uids.sop_instance_uid(
-            namespace,
-            source=source,
-            kind="note",
-            sop_class=KeyObjectSelectionDocumentStorage,
-            digest=uids.content_digest([title, reason, rejected]),
-            revision=context.revision,
-        ),
+        sop_instance_uid=named.instance,
         instance_number=1,
         series_description=_SERIES_DESCRIPTION,
         transfer_syntax_uid=ExplicitVRLittleEndian,

@@ -19,6 +19,7 @@ from dicom_io import codes, wording
 from dicom_io import content_items as items
 from dicom_io.attention_groups import attention_groups
 from dicom_io.envelope import ReportContext, datetime_text, local_time
+from dicom_io.outcomes import Analysed
 from dicom_io.tree_parts import (
     algorithm,
     document_root,
@@ -30,7 +31,7 @@ from dicom_io.tree_parts import (
     whole_frame,
 )
 from dicom_io.words import Language
-from model.domain import Category, ClinicalInput, Mode, Quality, Radiograph, Scored, Sex
+from model.domain import Category, ClinicalInput, Mode, Quality, Scored, Sex
 
 _CATEGORIES: Final = {
     Category.ABOVE: (codes.ABOVE, codes.HIGH_RISK),
@@ -40,9 +41,7 @@ _CATEGORIES: Final = {
 _SEXES: Final = {Sex.FEMALE: codes.FEMALE, Sex.MALE: codes.MALE}
 
 
-def report_tree(
-    header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext
-) -> ContainerContentItem:
+def report_tree(header: Dataset, radiograph: Analysed, result: Scored, context: ReportContext) -> ContainerContentItem:
     """The root container of one result, every container below it SEPARATE.
 
     Raises:
@@ -61,9 +60,9 @@ def report_tree(
     )
 
 
-def analysed_frame(radiograph: Radiograph, result: Scored) -> tuple[int, int, int, int]:
+def analysed_frame(radiograph: Analysed, result: Scored) -> tuple[int, int, int, int]:
     """The analysed field of view, clipped to the image and inset: (top, left, bottom, right), inclusive pixels."""
-    rows, columns = radiograph.pixels.shape
+    rows, columns = radiograph.shape
     top, left, bottom, right = result.analysed_region
     top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, rows), min(right, columns)
     if bottom <= top or right <= left:
@@ -71,7 +70,7 @@ def analysed_frame(radiograph: Radiograph, result: Scored) -> tuple[int, int, in
     return inset_frame(top, left, bottom, right)
 
 
-def _result_group(header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext) -> list[ContentItem]:
+def _result_group(header: Dataset, radiograph: Analysed, result: Scored, context: ReportContext) -> list[ContentItem]:
     """TID 1410 with TID 4019."""
     category, risk = _CATEGORIES[result.category]
     fused = result.mode is Mode.IMAGE_AND_CLINICAL
@@ -111,7 +110,7 @@ def _probabilities(result: Scored) -> list[ContentItem]:
     return [items.number(name, float(text), codes.PERCENT) for name, text in rows if text is not None]
 
 
-def _region(header: Dataset, radiograph: Radiograph, result: Scored) -> ContentItem:
+def _region(header: Dataset, radiograph: Analysed, result: Scored) -> ContentItem:
     """The frame of the analysed field of view."""
     corners = frame_corners(analysed_frame(radiograph, result))
     return items.region(corners, str(header.SOPClassUID), str(header.SOPInstanceUID))
@@ -129,7 +128,7 @@ def _evaluations(result: Scored, context: ReportContext) -> list[ContentItem]:
 
 
 def _characteristics(
-    header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext
+    header: Dataset, radiograph: Analysed, result: Scored, context: ReportContext
 ) -> list[ContentItem]:
     """Extension of TID 1500: the clinical inputs, used and missing."""
     sex = _SEXES.get(_sex(radiograph, result))
@@ -142,7 +141,7 @@ def _characteristics(
     return [items.container(codes.PATIENT_CHARACTERISTICS, content)] if content else []
 
 
-def _sex(radiograph: Radiograph, result: Scored) -> Sex:
+def _sex(radiograph: Analysed, result: Scored) -> Sex:
     """The sex the model used (1 = female, 0 = male), else the image header's."""
     used = next((i.value for i in result.inputs if i.variable in wording.SEX_VARIABLES), None)
     if used is None:

@@ -20,13 +20,14 @@ from pydicom.dataset import Dataset
 from dicom_io import page as pages
 from dicom_io import uids, withdrawal
 from dicom_io.as_received import finished
-from dicom_io.companions import build_companions
+from dicom_io.companions import build_companions, named_companions
 from dicom_io.document_check import ReportInvalid
 from dicom_io.envelope import Companion, Installation, ReportContext
-from dicom_io.outcomes import NotAnalysed, Statement, Withdrawn
+from dicom_io.outcomes import ImageFacts, NotAnalysed, Statement, Withdrawn
 from dicom_io.reference_header import ReferenceHeader, reference_header
-from dicom_io.report import build_report, build_statement
+from dicom_io.report import ReportOrder, Write, build_statement, write_here
 from dicom_io.report_check import check_report
+from dicom_io.sr_document import sr_reference
 from dicom_io.statement_check import check_statement
 from dicom_io.statement_tree import StatementEvidence, evidence_of_image
 from model.domain import ModelFacts, Radiograph, Reason, Scored
@@ -68,7 +69,7 @@ class BuiltObject:
 
 
 def build_results(
-    header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext
+    header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext, write: Write = write_here
 ) -> tuple[BuiltObject, ...]:
     """Build and check the objects of one report, in sending order: page first, companions, SR last.
 
@@ -77,6 +78,7 @@ def build_results(
         radiograph: the analysed image.
         result: what the model said.
         context: site, installation and time.
+        write: writes the SR, perhaps elsewhere while the page is drawn here.
 
     Raises:
         ReportInvalid: the report cannot be built, or breaks a safety invariant; nothing may be sent.
@@ -86,6 +88,15 @@ def build_results(
         reference = reference_header(header)
         digest = _digest(reference, result, context)
         clean = reference.dataset
+        order = ReportOrder(
+            reference=reference,
+            image=ImageFacts(shape=radiograph.shape, sex=radiograph.sex),
+            result=result,
+            context=context,
+            digest=digest,
+            companions=named_companions(clean, context, digest=digest, more=context.companions),
+        )
+        sr = write(order)
         page = (
             pages.build_page(copy.deepcopy(clean), radiograph, result, context, digest=digest)
             if context.with_page
@@ -95,10 +106,7 @@ def build_results(
             *_kinds(page),
             *build_companions(clean, radiograph, result, context, digest=digest, page=page),
         ]
-        report = build_report(
-            copy.deepcopy(clean), radiograph, result, context, digest=digest, companions=[one for _, one in companions]
-        )
-        built = _frozen([*companions, ("sr", report)], reference, context)
+        built = (*_frozen(companions, reference, context), _document(clean, sr(), context, digest))
         check_report(built[-1].part10, _bytes(built), reference=reference, result=result, context=context)
     return built
 
@@ -150,11 +158,10 @@ def _statement(
         if context.with_page
         else None
     )
-    companions = _kinds(page)
-    report = build_statement(
-        copy.deepcopy(clean), statement, evidence, context, digest=digest, companions=[one for _, one in companions]
-    )
-    built = _frozen([*companions, ("sr", report)], reference, context)
+    named = named_companions(clean, context, digest=digest)
+    report = build_statement(copy.deepcopy(clean), statement, evidence, context, digest=digest, companions=named)
+    sr = _document(clean, finished(report, reference, context), context, digest)
+    built = (*_frozen(_kinds(page), reference, context), sr)
     check_statement(built[-1].part10, _bytes(built), reference=reference, statement=statement, context=context)
     return built
 
@@ -189,6 +196,11 @@ def _frozen(
         )
         for kind, one in objects
     )
+
+
+def _document(header: Dataset, part10: bytes, context: ReportContext, digest: str) -> BuiltObject:
+    named = sr_reference(header, context, digest=digest)
+    return BuiltObject(kind="sr", sop_class_uid=named.sop_class, sop_instance_uid=named.instance, part10=part10)
 
 
 def _bytes(built: Sequence[BuiltObject]) -> dict[str, bytes]:

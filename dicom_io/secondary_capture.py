@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 from pydicom.valuerep import DA, TM
 
-from dicom_io import codes, rle, uids
-from dicom_io.envelope import ReportContext, base_arguments, local_time, stamp
+from dicom_io import codes, rle
+from dicom_io.envelope import ReportContext, base_arguments, companion_reference, local_time, stamp
 from model.domain import ModelFacts
 
 
@@ -52,19 +52,12 @@ def secondary_capture(
         digest: content digest of everything that lands in the object except times.
 
     """
-    namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
+    named = companion_reference(header, capture.kind, SecondaryCaptureImageStorage, context, digest=digest)
     image = SOPClass(
         study_instance_uid=header.StudyInstanceUID,
-        series_instance_uid=uids.companion_series_uid(namespace, source, capture.kind, context.version),
+        series_instance_uid=named.series,
         series_number=capture.series_number,
-        sop_instance_uid=uids.sop_instance_uid(
-            namespace,
-            source=source,
-            kind=capture.kind,
-            sop_class=SecondaryCaptureImageStorage,
-            digest=digest,
-            revision=context.revision,
-        ),
+        sop_instance_uid=named.instance,
         sop_class_uid=SecondaryCaptureImageStorage,
         instance_number=1,
         modality="OT",

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedSRStorage, ExplicitVRLittleEndian
 
 from dicom_io import codes, uids, versions, wording
-from dicom_io.envelope import ReportContext, base_arguments, private_scheme, stamp
+from dicom_io.envelope import Reference, ReportContext, base_arguments, private_scheme, stamp
 from dicom_io.implementation import MODEL_NAME
 from model.domain import ModelFacts
 
@@ -34,8 +34,15 @@ _OF_THE_DEVICE: Final = {
     "contribution_datetime": "AcquisitionDateTime",
 }
 """Argument of `ContributingEquipment`: keyword in the image's header."""
-Reference = tuple[str, str, str, str]
-"""SOP class, SOP instance, study and series UID."""
+
+
+def sr_reference(header: Dataset, context: ReportContext, *, digest: str) -> Reference:
+    """The name of the document, known before it is made; arguments as of `sr_document`."""
+    namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
+    instance = uids.sop_instance_uid(
+        namespace, source=source, kind="sr", sop_class=EnhancedSRStorage, digest=digest, revision=context.revision
+    )
+    return Reference(EnhancedSRStorage, instance, str(header.StudyInstanceUID), uids.sr_series_uid(namespace, source))
 
 
 def sr_document(
@@ -45,7 +52,7 @@ def sr_document(
     context: ReportContext,
     *,
     digest: str,
-    companions: Sequence[Dataset],
+    companions: Sequence[Reference],
     incomplete: str = "",
 ) -> Dataset:
     """The tree as an Enhanced SR document; the document takes the tree's elements over.
@@ -56,20 +63,17 @@ def sr_document(
         model: whose result it is.
         context: site, installation and time.
         digest: content digest of everything that lands in the document except times.
-        companions: objects sent along; with the source image they are the evidence.
+        companions: what is sent along; with the source image it is the evidence.
         incomplete: why the document is PARTIAL; empty for a complete one.
 
     """
-    namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
-    instance = uids.sop_instance_uid(
-        namespace, source=source, kind="sr", sop_class=EnhancedSRStorage, digest=digest, revision=context.revision
-    )
+    named = sr_reference(header, context, digest=digest)
     document = SOPClass(
         study_instance_uid=header.StudyInstanceUID,
-        series_instance_uid=uids.sr_series_uid(namespace, source),
+        series_instance_uid=named.series,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=instance,
-        sop_class_uid=EnhancedSRStorage,
+        sop_instance_uid=named.instance,
+        sop_class_uid=named.sop_class,
         instance_number=context.version,
         modality="SR",
         transfer_syntax_uid=ExplicitVRLittleEndian,
@@ -101,20 +105,18 @@ def _flag(document: Dataset, incomplete: str) -> None:
     document.ReferencedPerformedProcedureStepSequence = []
 
 
-def _refer(document: Dataset, header: Dataset, companions: Sequence[Dataset], context: ReportContext) -> None:
+def _refer(document: Dataset, header: Dataset, companions: Sequence[Reference], context: ReportContext) -> None:
     """Who made it, of which images and objects, for which request, in place of which documents."""
     document.AuthorObserverSequence = [_author(context)]
     document.ReferencedRequestSequence = [_request(header)]
-    evidence = (
-        (o.SOPClassUID, o.SOPInstanceUID, o.StudyInstanceUID, o.SeriesInstanceUID) for o in (header, *companions)
-    )
-    document.CurrentRequestedProcedureEvidenceSequence = _studies(evidence)
+    source = Reference(header.SOPClassUID, header.SOPInstanceUID, header.StudyInstanceUID, header.SeriesInstanceUID)
+    document.CurrentRequestedProcedureEvidenceSequence = _studies((source, *companions))
     if context.amends is not None and context.amends.predecessors:
         document.PredecessorDocumentsSequence = _studies(context.amends.predecessors)
 
 
-def _studies(references: Iterable[Reference]) -> list[Dataset]:
-    """Hierarchical SOP Instance Reference Macro (PS3.3 C.17.2.1), in the order given."""
+def _studies(references: Iterable[tuple[str, str, str, str]]) -> list[Dataset]:
+    """Hierarchical SOP Instance Reference Macro (PS3.3 C.17.2.1) of what `Reference` names, in the order given."""
     found: dict[str, dict[str, list[Dataset]]] = {}
     for sop_class, instance, study, series in references:
         item = Dataset()

@@ -220,6 +220,12 @@ class Radiograph:
             raise ValueError(msg)
         self.pixels.setflags(write=False)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        rows, columns = self.pixels.shape
+        return rows, columns
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:

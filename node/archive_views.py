@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from config.settings import Settings
+from node import process
 from node.archive_jobs import jobs_of
 from node.archive_rows import SCREENED, Row
 from node.archive_run import by_reason, run
@@ -39,7 +39,7 @@ def screen_archive(settings: Settings, source: Path, out: Path, *, workers: int 
             rate = heard / (time.monotonic() - began)
             progress.update(bar, completed=known + heard, rate=rate, reasons=_listed(not_screened))
 
-        rows = run(settings, jobs, out, workers=workers or len(os.sched_getaffinity(0)), told=told)
+        rows = run(settings, jobs, out, workers=workers or process.cores(), told=told)
     seconds = time.monotonic() - began
     screened = sum(row.status == SCREENED for row in rows)
     return (

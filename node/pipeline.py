@@ -21,6 +21,7 @@ from typing import Protocol, assert_never
 from config.settings import Settings
 from dicom_io import header as dicom_header
 from dicom_io.radiograph import refusals
+from dicom_io.report import Write, write_here
 from dicom_io.results import BuiltObject, Installation, ReportContext, ReportInvalid, build_results
 from dicom_io.spool import Spool
 from dicom_io.versions import Amends
@@ -117,8 +118,10 @@ class Pipeline:
     half_from: int | None = None
     """Short side in px from which images are decoded at half resolution; None: never."""
 
-    def advance(self, case: UnderWay, fresh: image_scores.Entry | None = None) -> Step:
+    def advance(self, case: UnderWay, fresh: image_scores.Entry | None = None, write: Write = write_here) -> Step:
         """Take `case` one step further. `fresh`: a score of an earlier step that is not in the ledger yet.
+
+        `write` writes the SR of a report, perhaps elsewhere.
 
         Raises:
             Retry: the clinical data may still come.
@@ -134,7 +137,7 @@ class Pipeline:
                 return self._stated(self.screen(case, fresh))
             case Screened():
                 observations = used_observations(case.record, case.result)
-                return self.report(case, Basis(persons=case.persons, observations=observations))
+                return self.report(case, Basis(persons=case.persons, observations=observations), write=write)
             case _:
                 assert_never(case)
 
@@ -185,7 +188,7 @@ class Pipeline:
             case _:
                 assert_never(result)
 
-    def report(self, case: Screened, basis: Basis, amends: Amends | None = None) -> Step:
+    def report(self, case: Screened, basis: Basis, amends: Amends | None = None, write: Write = write_here) -> Step:
         """Build the page and the SR, checked; their bytes are frozen in the transaction that records this state.
 
         `amends` is what a further version takes over. One whose predecessor left the node is always reported: nobody
@@ -195,7 +198,7 @@ class Pipeline:
             return _no_report(case, basis, 1 if amends is None else amends.version)
         header, context = self._films.header(case.source), self.context(amends)
         try:
-            objects = build_results(header, self._films.radiograph(case.source), case.result, context)
+            objects = build_results(header, self._films.radiograph(case.source), case.result, context, write)
         except ReportInvalid as error:
             raise GiveUp(FailureCode.REPORT_INVALID, str(error)) from error
         reported = Reported(

@@ -8,7 +8,6 @@ its one line; once a worker has served, reception goes on whatever happens, case
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 import time
 from multiprocessing.context import SpawnProcess
@@ -82,7 +81,7 @@ def worker_count(model: Model) -> int:
     """How many workers: as written, or one for each core this process may use, less one on a small host."""
     if model.workers != "auto":
         return model.workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = process.cores()
     return max(1, cores - 1 if cores <= SMALL_HOST_CORES else cores)
 
 

@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
+from dicom_io.report import ReportOrder, Write, write_here
 from dicom_io.results import Installation
 from dicom_io.spool import Spool
 from model.engines import Engines
@@ -35,6 +36,7 @@ from node.errors import FailureCode, GiveUp, Retry
 from node.limits import bounded
 from node.pipeline import Pipeline, Step, UnderWay
 from node.reconsider import Reconsideration, Weighed
+from node.report_writer import ReportWriter
 from node.results_out import open_results
 from node.shared_spool import open_spool, prove_spool, with_image
 from node.store import alerts, cases, image_scores, jobs, outbox, report_objects, report_versions, reviews
@@ -88,7 +90,8 @@ def work(
     spool = open_spool(settings)
     prove_spool(spool, ledger)
     pipeline = _pipeline(settings, ledger, spool, screener, Installation(namespace=namespace, serial=serial))
-    dispatcher = _dispatcher(settings, pipeline, hints)
+    writer = ReportWriter() if process.cores() > 1 else None
+    dispatcher = _dispatcher(settings, pipeline, hints, write_here if writer is None else writer.write)
     dispatcher.start()
     hints.start({INFER_LANE})
     ready()
@@ -100,6 +103,8 @@ def work(
     renew = wait_for_change(stop, settings, serving, also=proof.admitted if proof else lambda: False)
     dispatcher.stop(process.DRAIN_SECONDS)
     hints.stop()
+    if writer is not None:
+        writer.close()
     ledger.close()
     log.info("worker.stopped", renewed=renew)
     return renew
@@ -131,9 +136,9 @@ def _pipeline(
     )
 
 
-def _dispatcher(settings: Settings, pipeline: Pipeline, hints: Hints) -> Dispatcher:
+def _dispatcher(settings: Settings, pipeline: Pipeline, hints: Hints, write: Write) -> Dispatcher:
     """One image at a time, each within its limits, once it is on this host."""
-    worker = CaseWorker(ledger=pipeline.ledger, pipeline=pipeline)
+    worker = CaseWorker(ledger=pipeline.ledger, pipeline=pipeline, write=write)
     return Dispatcher(
         pipeline.ledger,
         handlers={ADVANCE: with_image(bounded(worker.advance, settings.model), pipeline.spool, pipeline.ledger)},
@@ -151,6 +156,8 @@ class CaseWorker:
 
     ledger: Ledger
     pipeline: Pipeline
+    write: Write = write_here
+    """Writes the SR of a case while no other is waiting."""
 
     def advance(self, task: Task) -> Callable[[Connection], None] | None:
         """Take the task's case on to Reported or to its end, or weigh what came after its report.
@@ -176,17 +183,22 @@ class CaseWorker:
         return None
 
     def _take_on(self, task: Task, case: UnderWay) -> Callable[[Connection], None]:
-        """Take the steps up to a wait or the end; those before the report, which takes its time, are saved together."""
+        """Take the steps up to a wait or the end; those before the report, which takes its time, are saved together.
+
+        Where no other image waits for a worker, more than this process has time for the report: it is written by two,
+        and the archive is called before it is done. Where one does, that would only cost.
+        """
         taken: list[Step] = []
+        write: Write = write_here
         try:
             while True:
-                step = self.pipeline.advance(case, next((one.image for one in taken if one.image), None))
+                step = self.pipeline.advance(case, next((one.image for one in taken if one.image), None), write)
                 log.info("case.step", case=case.case_id, state=type(step.case).__name__, why=step.why)
                 taken.append(step)
                 if not isinstance(step.case, ImageScored | Matched | Screened):
                     return functools.partial(save_last_steps, task=task, steps=tuple(taken))
                 if isinstance(step.case, Screened):
-                    self._save(task, taken)
+                    write = write_here if self._save(task, taken) else self._ahead(step.foretold)
                     taken.clear()
                 case = step.case
         except (Retry, GiveUp):
@@ -194,11 +206,31 @@ class CaseWorker:
                 self._save(task, taken)
             raise
 
-    def _save(self, task: Task, steps: Sequence[Step]) -> None:
+    def _save(self, task: Task, steps: Sequence[Step]) -> bool:
+        """Record steps on the way; whether another image waits for a worker."""
         with self.ledger.begin() as c:
             jobs.checkpoint(c, task)
             for step in steps:
                 save_step(c, task=task, step=step)
+            return jobs.any_due(c, INFER_LANE)
+
+    def _ahead(self, destinations: Sequence[str]) -> Write:
+        """Write as `self.write`; once the SR is there and has to be checked yet, foretell the report.
+
+        Not before: to call an archive takes as long as to write half an SR, and would be done on the same core.
+        """
+
+        def write(order: ReportOrder) -> Callable[[], bytes]:
+            part10 = self.write(order)
+
+            def then() -> bytes:
+                found = part10()
+                foretell(self.ledger, destinations)
+                return found
+
+            return then
+
+        return write
 
     def bury(self, c: Connection, task: Task, why: GiveUp) -> None:
         """Park the case of a dead task as Failed; one whose report stands keeps it, and a person must look."""
@@ -231,7 +263,6 @@ def save_step(c: Connection, *, task: Task, step: Step) -> None:
         report_objects.freeze_once(c, case.case_id, case.version, step.objects)
         begin_deliveries(c, case.case_id, case.version, case.destinations)
         open_results(c, case.case_id, case.version, step.receivers)
-    foretell(c, step.foretold)
     if isinstance(case, NotApplicable) and step.objects:
         report_objects.freeze_once(c, case.case_id, 1, step.objects)
         begin_deliveries(c, case.case_id, 1, step.destinations)

@@ -101,6 +101,10 @@ class Ledger:
         """
         self._by_notice, self._then = by_notice, then
 
+    def tell(self, lanes: Collection[str]) -> None:
+        """Tell at once, by what `announce` was given as `then`, of what no commit has to bring."""
+        self._then(lanes)
+
     def together(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a write transaction that it may share with other threads' work; returns when it is committed.
 

@@ -8,7 +8,7 @@ A notice is a hint and nothing else: one that is lost costs the time until the n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import sqlalchemy as sa
@@ -37,14 +37,13 @@ def announce(c: Connection, lane: str) -> None:
         c.execute(_NOTIFY, {"lane": lane})
 
 
-def foretell(c: Connection, destinations: Iterable[str]) -> None:
-    """Say, once this transaction is committed, that a report for each of `destinations` is being written.
+def foretell(ledger: Ledger, destinations: Collection[str]) -> None:
+    """Say that a report for each of `destinations` will be there in a moment.
 
     On SQLite alone: on a server every host of a fleet would dial, for one report.
     """
-    if c.dialect.name == "sqlite":
-        for name in destinations:
-            announce(c, _SOON + name)
+    if destinations and ledger.file is not None:
+        ledger.tell([_SOON + name for name in destinations])
 
 
 def foretold(said: str) -> str:

@@ -32,12 +32,18 @@ def claimable(now: float | Later) -> sa.ColumnElement[bool]:
     return sa.and_(t.c.state.in_([sa.literal_column("'todo'"), sa.literal_column("'doing'")]), t.c.due_at <= now, free)
 
 
+_DUE: Final = (
+    sa.select(t.c.id).where(t.c.lane == sa.bindparam("b_lane"), claimable(sa.bindparam("b_now"))).order_by(t.c.due_at)
+)
+"""In the order of the partial index and no further. Else PostgreSQL reads all that is due to sort it or, where any row
+will do, the table from its beginning, where the done ones lie."""
+
+
 def _claim() -> sa.Executable:
     now: Later = sa.bindparam("b_now")
     limit: Later = sa.bindparam("b_limit", type_=sa.Integer)
-    due = sa.select(t.c.id).where(t.c.lane == sa.bindparam("b_lane"), claimable(now)).order_by(t.c.due_at, t.c.id)
     # A CTE: PostgreSQL may run a plain IN (SELECT ... LIMIT n FOR UPDATE SKIP LOCKED) twice and exceed n.
-    picked = due.limit(limit).with_for_update(skip_locked=True).cte("picked")
+    picked = _DUE.limit(limit).with_for_update(skip_locked=True).cte("picked")
     came_back = t.c.state == "todo"  # a task found in `doing` crashed: counted below, and no error of its own
     statement = sa.update(t).where(t.c.id.in_(sa.select(picked.c.id)))
     return statement.values(
@@ -71,7 +77,7 @@ def touching(dialect: str) -> sa.Insert:
 _DUE_MOVED: Final = t.c.due_at != sa.bindparam("b_due")
 _HELD: Final = sa.update(t).where(ours(sa.bindparam("b_id"), sa.bindparam("b_fence")))
 
-ANY_DUE: Final = sa.select(t.c.id).where(t.c.lane == sa.bindparam("b_lane"), claimable(sa.bindparam("b_now"))).limit(1)
+ANY_DUE: Final = _DUE.limit(1)
 CLAIM: Final = _claim()
 CHECKPOINT: Final = _HELD.values(fence=t.c.fence)
 """Changes nothing: it holds the row. A new `updated_at` would hide from `clock_jump` that the due time is another's."""

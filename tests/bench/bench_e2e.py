@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ SINGLES = {"exec": 1}
 SINGLES_OTHERS = 3
 SETTLE_SECONDS = 0.1
 """Before a single study, at every candidate: clinical data are present, not on their way into the node's ledger."""
-BURST = 24
+BURST = 48
 """Long enough that what the first and the last study wait for does not count."""
+SENDERS = max(2, os.cpu_count() or 1)
+"""Of a burst."""
 LOAD_SECONDS = 300
 ALONE_SECONDS = 60
 """At the same pace, for the answer without inference: one that comes out of an idle second is slower than the next."""
@@ -72,7 +74,8 @@ def _run(folder: Path, *, short: bool, rounds: int) -> dict[str, Any]:
     with sink() as to, candidates(folder, to, short=short) as (found, missing):
         report |= {"candidates": {one.name: one.note for one in found}, "missing": missing}
         for one in found:
-            _single(one, to, films)  # warm
+            for port in one.ports:
+                _single(one, to, films, port)  # warm
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", flush=True)
             for one in random.Random(number).sample(found, len(found)):
@@ -88,10 +91,12 @@ def _run(folder: Path, *, short: bool, rounds: int) -> dict[str, Any]:
 
 
 def _measure(one: Candidate, to: Sink, films: Iterator[Study], cell: dict[str, list[float]], *, short: bool) -> None:
-    singles = [_single(one, to, films) for _ in range(1 if short else SINGLES.get(one.name, SINGLES_OTHERS))]
-    cell["latency_s"].append(statistics.median(latency for latency, _ in singles))
-    cell["answer_ms"].append(statistics.median(answer for _, answer in singles))
-    if one.name != "exec":
+    if one.single:
+        often = 1 if short else SINGLES.get(one.name, SINGLES_OTHERS)
+        singles = [_single(one, to, films, one.ports[0]) for _ in range(often)]
+        cell["latency_s"].append(statistics.median(latency for latency, _ in singles))
+        cell["answer_ms"].append(statistics.median(answer for _, answer in singles))
+    if one.burst:
         cell["images_per_s"].append(_burst(one, to, films, 3 if short else BURST))
 
 
@@ -106,12 +111,12 @@ def _prepared(one: Candidate, films: Iterator[Study]) -> Study:
     return sent, dataset, visit
 
 
-def _single(one: Candidate, to: Sink, films: Iterator[Study]) -> tuple[float, float]:
+def _single(one: Candidate, to: Sink, films: Iterator[Study], port: int) -> tuple[float, float]:
     """Seconds from the request to the SR at the PACS, and milliseconds to the C-STORE's answer."""
     sent, dataset, _ = _prepared(one, films)
     time.sleep(SETTLE_SECONDS)
     began = time.time()
-    answered = store(one.port, sent, dataset)
+    answered = store(port, sent, dataset)
     return to.wait(sent.study_uid, REPORT_SECONDS) - began, 1000 * (answered - began)
 
 
@@ -120,8 +125,8 @@ def _burst(one: Candidate, to: Sink, films: Iterator[Study], count: int) -> floa
     studies = [_prepared(one, films) for _ in range(count)]
     began = time.time()
     senders = [
-        threading.Thread(target=lambda part: [store(one.port, s, d) for s, d, _ in part], args=(studies[n::2],))
-        for n in range(2)
+        threading.Thread(target=_send, args=(one.ports[n % len(one.ports)], studies[n::SENDERS]))
+        for n in range(SENDERS)
     ]
     for sender in senders:
         sender.start()
@@ -129,6 +134,11 @@ def _burst(one: Candidate, to: Sink, films: Iterator[Study], count: int) -> floa
     for sender in senders:
         sender.join()
     return count / (last - began)
+
+
+def _send(port: int, studies: Sequence[Study]) -> None:
+    for sent, dataset, _ in studies:
+        store(port, sent, dataset)
 
 
 def _load(one: Candidate, to: Sink, films: Iterator[Study]) -> dict[str, float]:
@@ -154,7 +164,7 @@ def _paced(one: Candidate, films: Iterator[Study], seconds: int) -> tuple[dict[s
         sent, dataset, _ = _prepared(one, films)
         time.sleep(max(0.0, began + number - time.time()))
         at = time.time()
-        answered[sent.study_uid] = store(one.port, sent, dataset)
+        answered[sent.study_uid] = store(one.ports[0], sent, dataset)
         answers.append(1000 * (answered[sent.study_uid] - at))
     return answered, answers
 
@@ -162,8 +172,11 @@ def _paced(one: Candidate, films: Iterator[Study], seconds: int) -> tuple[dict[s
 def _judge(report: dict[str, Any]) -> None:
     cells, ours = report["cells"], report["cells"]["osteon"]
     figures = {"single_vs_limit": _paired(ours["latency_s"], cells["limit"]["latency_s"])}
-    rates = _paired(ours["images_per_s"], cells["limit"]["images_per_s"])
-    figures["throughput_vs_limit_cores"] = rates / (os.cpu_count() or 1)
+    figures["throughput_vs_limit_cores"] = _paired(ours["images_per_s"], cells["limits"]["images_per_s"])
+    # What the cores would do if each did as much as one does alone; told, since they do not.
+    alone = _paired(ours["images_per_s"], cells["limit"]["images_per_s"]) / (os.cpu_count() or 1)
+    figures["throughput_vs_one_core_x_cores"] = alone
+    figures["cores_scale"] = _paired(cells["limits"]["images_per_s"], cells["limit"]["images_per_s"])
     for name in ("exec", "poller", "handler"):
         if name in cells:
             figures[f"{name}_vs_osteon"] = _paired(cells[name]["latency_s"], ours["latency_s"])
@@ -187,9 +200,11 @@ def _show(report: dict[str, Any]) -> None:
         f"{'candidate':<10}{'single s':>10}{'answer ms':>11}{'studies/s':>11}  (medians of {report['rounds']} rounds)"
     )
     for name, cell in report["cells"].items():
-        rate = f"{statistics.median(cell['images_per_s']):.2f}" if "images_per_s" in cell else "-"
-        latency, answer = statistics.median(cell["latency_s"]), statistics.median(cell["answer_ms"])
-        print(f"{name:<10}{latency:>10.3f}{answer:>11.1f}{rate:>11}  {report['candidates'][name]}")
+        figures = [
+            f"{statistics.median(cell[kind]):.{digits}f}" if kind in cell else "-"
+            for kind, digits in (("latency_s", 3), ("answer_ms", 1), ("images_per_s", 2))
+        ]
+        print("{:<10}{:>10}{:>11}{:>11}  {}".format(name, *figures, report["candidates"][name]))
     for name, value in report.get("load", {}).items():
         print(f"1 study/s: {name} = {value:.3f}")
     for line in report["missing"]:

@@ -82,9 +82,14 @@ class Candidate:
 
     name: str
     note: str
-    port: int
+    ports: tuple[int, ...]
+    """Where it takes images; a sender keeps to one of them."""
     mllp_port: int | None = None
     """The node's: clinical data go there before each image."""
+    single: bool = True
+    """Whether one study at a time is sent to it."""
+    burst: bool = True
+    """Whether many at once are."""
 
 
 @contextmanager
@@ -100,7 +105,7 @@ def candidates(folder: Path, to: Sink, *, short: bool) -> Iterator[tuple[list[Ca
     """All that can run here, warm; and a line for each that cannot."""
     with ExitStack() as stack:
         node = stack.enter_context(_node(folder / "node", to, "serve"))
-        found, missing = [node, _small(stack, "limit", folder, to)], []
+        found, missing = [node, _small(stack, "limit", folder, to), _limits(stack, folder, to)], []
         if not short:
             found.append(_small(stack, "handler", folder, to))
             for name, program, start in (("exec", "storescp", _exec), ("poller", "Orthanc", _poller)):
@@ -125,18 +130,28 @@ def _node(folder: Path, to: Sink, command: str) -> Iterator[Candidate]:
     )
     with NodeProcess(folder, configuration, ports=(port, mllp), command=command):
         note = "osteon serve: durable, with ledger, clinical data, checks and delivery lanes"
-        yield Candidate(name="osteon", note=note, port=port, mllp_port=mllp)
+        yield Candidate(name="osteon", note=note, ports=(port,), mllp_port=mllp)
 
 
 def _small(stack: ExitStack, kind: str, folder: Path, to: Sink) -> Candidate:
-    port = free_port()
-    process = stack.enter_context(_server(kind, port, to.port, folder / kind))
-    _await_port(process, port)
     notes = {
         "limit": "receive + fsync + decode + score + report + deliver in one loop; keeps nothing",
         "handler": "inference in pynetdicom's C-STORE handler",
     }
-    return Candidate(name=kind, note=notes[kind], port=port)
+    return Candidate(name=kind, note=notes[kind], ports=(_started(stack, kind, folder / kind, to),))
+
+
+def _limits(stack: ExitStack, folder: Path, to: Sink) -> Candidate:
+    """What the cores do together: two that share caches, memory and often one physical core do not do twice as much."""
+    ports = tuple(_started(stack, "limit", folder / f"limit-{number}", to) for number in range(os.cpu_count() or 1))
+    return Candidate(name="limits", note="such a loop for each core, all at once", ports=ports, single=False)
+
+
+def _started(stack: ExitStack, kind: str, folder: Path, to: Sink) -> int:
+    """The port of a server of `e2e_servers`."""
+    port = free_port()
+    _await_port(stack.enter_context(_server(kind, port, to.port, folder)), port)
+    return port
 
 
 def _exec(stack: ExitStack, folder: Path, to: Sink) -> Candidate:
@@ -156,7 +171,8 @@ def _exec(stack: ExitStack, folder: Path, to: Sink) -> Candidate:
     ]
     process = stack.enter_context(_process([*command, "-pdu", "131072", str(port)]))
     _await_port(process, port)
-    return Candidate(name="exec", note="storescp --exec-on-eostudy, a cold Python for each study", port=port)
+    note = "storescp --exec-on-eostudy, a cold Python for each study"
+    return Candidate(name="exec", note=note, ports=(port,), burst=False)
 
 
 def _poller(stack: ExitStack, folder: Path, to: Sink) -> Candidate:
@@ -181,7 +197,9 @@ def _poller(stack: ExitStack, folder: Path, to: Sink) -> Candidate:
     poller = stack.enter_context(_server("poller", http, to.port, folder / "files"))
     assert poller.stdout is not None
     poller.stdout.readline()
-    return Candidate(name="poller", note="Orthanc, warm inference polling its REST interface every 0.1 s", port=port)
+    return Candidate(
+        name="poller", note="Orthanc, warm inference polling its REST interface every 0.1 s", ports=(port,)
+    )
 
 
 def _server(kind: str, port: int, sink_port: int, folder: Path):

@@ -1,7 +1,8 @@
 """What every candidate of `bench-e2e` does with one image besides receiving it: the same model, report and delivery.
 
-The bare steps and nothing else: no ledger, no retry, no clinical data. `python -m bench.e2e_inference FOLDER PORT` is
-the cold form: a fresh interpreter for the files of one study, as `storescp --exec-on-eostudy` starts it.
+The bare steps and nothing else: no ledger, no retry, and no look-up of clinical data. A patient's are at hand instead,
+for a report from the image alone is a smaller one than the node's. `python -m bench.e2e_inference FOLDER PORT` is the
+cold form: a fresh interpreter for the files of one study, as `storescp --exec-on-eostudy` starts it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,25 @@ from dicom_io.header import read_header
 from dicom_io.radiograph import read_radiograph
 from dicom_io.results import Installation, ReportContext, build_results
 from dicom_io.storage_scu import OutgoingObject, send
-from model.domain import ClinicalRecord, MatchClass, NotAssessed, Scored
+from model.domain import ClinicalRecord, MatchClass, NotAssessed, Observation, Scored
 
 SINK = "SINK"
+RECORD = ClinicalRecord(
+    match=MatchClass.MATCH_ISSUER,
+    observations=(
+        Observation(
+            variable="weight",
+            value=61.5,
+            unit="kg",
+            age_days=20.0,
+            observation_id=1,
+            source="HL7 ORU^R01 ER1",
+            code="29463-7",
+            observed_at=dt.datetime(2026, 11, 1, 9, tzinfo=dt.UTC),
+        ),
+    ),
+)
+"""As the node finds it of each patient of the benchmark."""
 
 
 class Inference:
@@ -40,8 +57,7 @@ class Inference:
         """
         radiograph = read_radiograph(path)
         image = self._screener.image_part(radiograph)
-        record = ClinicalRecord(match=MatchClass.UNKNOWN_PATIENT)
-        result = image if isinstance(image, NotAssessed) else self._screener.combine(image, record)
+        result = image if isinstance(image, NotAssessed) else self._screener.combine(image, RECORD)
         assert isinstance(result, Scored), result
         context = ReportContext(
             site_name="bench",

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("name", "first", "rows"),
-    [("ledger", "RESULT bench-ledger rounds=1 sqlite_1w_fill_ms=", 1), ("e2e", "RESULT bench-e2e rounds=2 single_", 2)],
+    [("ledger", "RESULT bench-ledger rounds=1 sqlite_1w_fill_ms=", 1), ("e2e", "RESULT bench-e2e rounds=2 single_", 3)],
 )
 def test_the_short_form_measures_and_writes_json(tmp_path, name, first, rows):
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}

@@ -81,6 +81,5 @@ def test_a_case_that_will_be_reported_foretells_it(
 def test_on_a_server_nothing_is_foretold(ledger: Ledger):
     rung: set[str] = set()
     ledger.announce(by_notice=False, then=rung.update)
-    with ledger.begin() as c:
-        notices.foretell(c, ("pacs",))
+    notices.foretell(ledger, ("pacs",))
     assert rung == ({"soon:pacs"} if ledger.file else set())
