@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from config.settings import Settings
-from node import process
 from node.archive_jobs import jobs_of
 from node.archive_rows import SCREENED, Row
 from node.archive_run import by_reason, run
+from node.cores import cores
 
 
 def screen_archive(settings: Settings, source: Path, out: Path, *, workers: int | None) -> str:
@@ -39,7 +39,7 @@ def screen_archive(settings: Settings, source: Path, out: Path, *, workers: int 
             rate = heard / (time.monotonic() - began)
             progress.update(bar, completed=known + heard, rate=rate, reasons=_listed(not_screened))
 
-        rows = run(settings, jobs, out, workers=workers or process.cores(), told=told)
+        rows = run(settings, jobs, out, workers=workers or cores(), told=told)
     seconds = time.monotonic() - began
     screened = sum(row.status == SCREENED for row in rows)
     return (

@@ -8,7 +8,6 @@ import gc
 import logging
 import multiprocessing
 import multiprocessing.connection
-import os
 import signal
 import sys
 import threading
@@ -58,11 +57,6 @@ class _OneLine(logging.Formatter):
         """The line without its traceback, every control character written as an escape."""
         text = super().formatMessage(record)
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def stop_on_signals() -> threading.Event:

@@ -18,6 +18,7 @@ import structlog
 
 from config.settings import Model, Settings, SettingsError
 from node import process
+from node.cores import cores
 from node.limits import cause_of
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def worker_count(model: Model) -> int:
     """How many workers: as written, or one for each core this process may use, less one on a small host."""
     if model.workers != "auto":
         return model.workers
-    cores = process.cores()
-    return max(1, cores - 1 if cores <= SMALL_HOST_CORES else cores)
+    count = cores()
+    return max(1, count - 1 if count <= SMALL_HOST_CORES else count)
 
 
 class _Supervised:

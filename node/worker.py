@@ -27,6 +27,7 @@ from node import process
 from node.active_model import activation, active_bundle, wait_for_change
 from node.amendment import ReviewCode
 from node.case import Delivered, Failed, ImageScored, Matched, NotApplicable, Reported, Screened, Withdrawn
+from node.cores import cores
 from node.delivery_record import begin_deliveries
 from node.dispatch.hints import Hints, make_hints
 from node.dispatch.local import Dispatcher
@@ -90,7 +91,7 @@ def work(
     spool = open_spool(settings)
     prove_spool(spool, ledger)
     pipeline = _pipeline(settings, ledger, spool, screener, Installation(namespace=namespace, serial=serial))
-    writer = ReportWriter() if process.cores() > 1 else None
+    writer = ReportWriter() if cores() > 1 else None
     dispatcher = _dispatcher(settings, pipeline, hints, write_here if writer is None else writer.write)
     dispatcher.start()
     hints.start({INFER_LANE})

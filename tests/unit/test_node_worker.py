@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 
 import pytest
@@ -10,6 +11,7 @@ from support.dicom_objects import radiograph_dataset
 from support.hospital import await_true
 from support.node_parts import TAKEN, pipeline, receive
 
+from dicom_io.report import write_here
 from node.case import Failed, ImageScored, NotApplicable, Received, Reported, Screened
 from node.dispatch.local import Dispatcher
 from node.errors import FailureCode, GiveUp, Retry
@@ -70,6 +72,25 @@ def test_the_way_to_a_report_is_saved_twice_and_the_network_runs_once(worker, le
         last(c)
     assert isinstance(state(ledger, case.case_id), Reported)
     assert len(scored) == 1
+
+
+def test_a_report_is_hurried_only_while_no_other_image_waits(worker, ledger):
+    """By a second process that writes, and an archive that is called before the report is there."""
+    orders, rung = [], []
+    ledger.announce(by_notice=False, then=rung.extend)
+    helped = dataclasses.replace(worker, write=lambda order: orders.append(order) or write_here(order))
+    hurried = []
+    for number in (1, 2):
+        receive(ledger, worker.pipeline.spool, radiograph_dataset(number=number))
+    for _ in range(2):
+        with ledger.begin() as c:
+            (task,) = jobs.claim(c, INFER_LANE, 1, owner="test", lease=60)
+        rung.clear()
+        last = helped.advance(task)
+        hurried.append((len(orders), [lane for lane in rung if lane.startswith("soon:")]))
+        with ledger.begin() as c:
+            last(c)
+    assert hurried == [(0, []), (1, ["soon:pacs"] if ledger.file else [])]
 
 
 def test_what_was_done_before_a_wait_is_kept(worker, ledger, tmp_path):
