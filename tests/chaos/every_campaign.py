@@ -18,7 +18,11 @@ def main() -> int:
     """Run them; 0 only if every one held."""
     options = _options()
     started = time.monotonic()
-    wanted = {name: line for name, line in _campaigns(options).items() if not options.only or name in options.only}
+    every = _campaigns(options)
+    if unknown := sorted(set(options.only) - set(every)):
+        print(f"chaos: no campaign is called {', '.join(unknown)}; there are {', '.join(every)}")
+        return 2
+    wanted = {name: line for name, line in every.items() if not options.only or name in options.only}
     missed = []
     for name, line in wanted.items():
         print(f"chaos: == {name}", flush=True)
