@@ -8,15 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    EncapsulatedPDFStorage,
-    GrayscaleSoftcopyPresentationStateStorage,
-    KeyObjectSelectionDocumentStorage,
-    SecondaryCaptureImageStorage,
-)
 
 from dicom_io.encapsulated_pdf import build_pdf
 from dicom_io.envelope import Companion, Reference, ReportContext, companion_reference
@@ -25,22 +18,13 @@ from dicom_io.key_objects import build_key_objects
 from dicom_io.presentation_state import build_presentation_state
 from model.domain import Radiograph, Scored
 
-_PAGE: Final = "page"
-_SOP_CLASSES: Final = {
-    _PAGE: SecondaryCaptureImageStorage,
-    Companion.HEAT_MAP: SecondaryCaptureImageStorage,
-    Companion.GSPS: GrayscaleSoftcopyPresentationStateStorage,
-    Companion.PDF: EncapsulatedPDFStorage,
-    Companion.KOS: KeyObjectSelectionDocumentStorage,
-}
-
 
 def named_companions(
     header: Dataset, context: ReportContext, *, digest: str, more: Sequence[Companion] = ()
 ) -> tuple[Reference, ...]:
     """The page, where `context` asks for one, and `more`; arguments as of `build_companions`."""
-    kinds = (*((_PAGE,) if context.with_page else ()), *more)
-    return tuple(companion_reference(header, kind, _SOP_CLASSES[kind], context, digest=digest) for kind in kinds)
+    kinds = (*(("page",) if context.with_page else ()), *more)
+    return tuple(companion_reference(header, kind, context, digest=digest) for kind in kinds)
 
 
 def build_companions(

@@ -9,11 +9,11 @@ from typing import Final
 
 from highdicom.base import SOPClass
 from pydicom.dataset import Dataset
-from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_io import page_words as words
 from dicom_io import wording
-from dicom_io.envelope import ReportContext, base_arguments, companion_reference, local_time, stamp
+from dicom_io.envelope import Companion, ReportContext, base_arguments, companion_reference, local_time, stamp
 from dicom_io.page import draw_page
 from model.domain import Radiograph, Scored
 
@@ -26,13 +26,13 @@ def build_pdf(
     """Build the object; `secondary_capture.secondary_capture` says what the arguments are."""
     from dicom_io.page_pdf import page_pdf  # noqa: PLC0415 - a third of a second, for what few sites ask for
 
-    named = companion_reference(header, "pdf", EncapsulatedPDFStorage, context, digest=digest)
+    named = companion_reference(header, Companion.PDF, context, digest=digest)
     document = SOPClass(
         study_instance_uid=header.StudyInstanceUID,
         series_instance_uid=named.series,
         series_number=SERIES_NUMBER,
         sop_instance_uid=named.instance,
-        sop_class_uid=EncapsulatedPDFStorage,
+        sop_class_uid=named.sop_class,
         instance_number=1,
         modality="DOC",
         transfer_syntax_uid=ExplicitVRLittleEndian,

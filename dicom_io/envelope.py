@@ -17,7 +17,13 @@ from zoneinfo import ZoneInfo
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    EncapsulatedPDFStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+)
 from pydicom.valuerep import DA, TM
 
 from dicom_io import codes, uids, wording
@@ -104,11 +110,20 @@ class Reference(NamedTuple):
     series: str
 
 
-def companion_reference(
-    header: Dataset, kind: str, sop_class: str, context: ReportContext, *, digest: str
-) -> Reference:
+_SOP_CLASSES: Final[dict[str, str]] = {
+    "page": SecondaryCaptureImageStorage,
+    Companion.HEAT_MAP: SecondaryCaptureImageStorage,
+    Companion.GSPS: GrayscaleSoftcopyPresentationStateStorage,
+    Companion.PDF: EncapsulatedPDFStorage,
+    Companion.KOS: KeyObjectSelectionDocumentStorage,
+    "note": KeyObjectSelectionDocumentStorage,
+}
+"""By kind in the ledger: everything that is sent beside an SR."""
+
+
+def companion_reference(header: Dataset, kind: str, context: ReportContext, *, digest: str) -> Reference:
     """The name of what is sent beside the SR, known before it is made. `digest`: of everything that lands in it."""
-    namespace, source = context.installation.namespace, str(header.SOPInstanceUID)
+    namespace, source, sop_class = context.installation.namespace, str(header.SOPInstanceUID), _SOP_CLASSES[kind]
     instance = uids.sop_instance_uid(
         namespace, source=source, kind=kind, sop_class=sop_class, digest=digest, revision=context.revision
     )

@@ -14,12 +14,12 @@ from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from highdicom.sr import CodedConcept, DeviceObserverIdentifyingAttributes, ObserverContext
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
+from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_io import codes, uids, wording
 from dicom_io import page_words as words
 from dicom_io.content_items import separate
-from dicom_io.envelope import ReportContext, base_arguments, companion_reference, stamp
+from dicom_io.envelope import Companion, ReportContext, base_arguments, companion_reference, stamp
 from dicom_io.implementation import MODEL_NAME
 from model.domain import ModelFacts
 
@@ -30,7 +30,7 @@ def build_key_objects(
     header: Dataset, page: Dataset | None, model: ModelFacts, context: ReportContext, *, digest: str
 ) -> Dataset:
     """Build the object over the source image and, where there is one, the page."""
-    named = companion_reference(header, "kos", KeyObjectSelectionDocumentStorage, context, digest=digest)
+    named = companion_reference(header, Companion.KOS, context, digest=digest)
     intended = wording.intended_use(simulated=model.simulated_training, language=context.language)
     objects = [copy.deepcopy(one) for one in (header, page) if one is not None]
     document = KeyObjectSelectionDocument(

@@ -21,13 +21,13 @@ from highdicom.pr import (
     TextObject,
 )
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, GrayscaleSoftcopyPresentationStateStorage
+from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
 from dicom_io import page_words as words
 from dicom_io import wording
 from dicom_io.attention import attention_outline
-from dicom_io.envelope import ReportContext, base_arguments, companion_reference, local_time, stamp
+from dicom_io.envelope import Companion, ReportContext, base_arguments, companion_reference, local_time, stamp
 from dicom_io.page_film import ATTENTION_SHARE
 from dicom_io.report_tree import analysed_frame
 from dicom_io.tree_parts import frame_corners
@@ -46,7 +46,7 @@ def build_presentation_state(
     header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext, *, digest: str
 ) -> Dataset:
     """Build the object; `secondary_capture.secondary_capture` says what the arguments are."""
-    named = companion_reference(header, "gsps", GrayscaleSoftcopyPresentationStateStorage, context, digest=digest)
+    named = companion_reference(header, Companion.GSPS, context, digest=digest)
     if "SamplesPerPixel" not in header:  # what was decoded had one; highdicom asks
         header.SamplesPerPixel = 1
     arguments = base_arguments(header, result.model, context)

@@ -18,7 +18,7 @@ from typing import Final
 from highdicom.ko import KeyObjectSelectionDocument
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_io import codes, uids
 from dicom_io.as_received import finished
@@ -120,7 +120,7 @@ def _document(
     header = earlier.reference.dataset
     rejected = sorted([str(one.SOPClassUID), str(one.SOPInstanceUID)] for one in objects)
     digest = uids.content_digest([title, reason, rejected])
-    named = companion_reference(header, "note", KeyObjectSelectionDocumentStorage, context, digest=digest)
+    named = companion_reference(header, "note", context, digest=digest)
     note = KeyObjectSelectionDocument(
         evidence=list(objects),
         content=key_object_tree(objects, title=_TITLES[title], description=reason, context=context),

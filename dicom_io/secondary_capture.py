@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from highdicom.base import SOPClass
 from pydicom.dataset import Dataset
-from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
+from pydicom.uid import RLELossless
 from pydicom.valuerep import DA, TM
 
 from dicom_io import codes, rle
@@ -52,13 +52,13 @@ def secondary_capture(
         digest: content digest of everything that lands in the object except times.
 
     """
-    named = companion_reference(header, capture.kind, SecondaryCaptureImageStorage, context, digest=digest)
+    named = companion_reference(header, capture.kind, context, digest=digest)
     image = SOPClass(
         study_instance_uid=header.StudyInstanceUID,
         series_instance_uid=named.series,
         series_number=capture.series_number,
         sop_instance_uid=named.instance,
-        sop_class_uid=SecondaryCaptureImageStorage,
+        sop_class_uid=named.sop_class,
         instance_number=1,
         modality="OT",
         transfer_syntax_uid=RLELossless,

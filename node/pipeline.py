@@ -92,8 +92,6 @@ class Step:
     """HL7 receivers that are told of the report."""
     destinations: tuple[str, ...] = ()
     """Where the objects of a case go that is not Reported."""
-    foretold: tuple[str, ...] = ()
-    """Destinations for which a report is written next."""
 
 
 UnderWay = Received | ImageScored | Matched | Screened
@@ -183,8 +181,7 @@ class Pipeline:
                     case_id=case.case_id, source=case.source, record=case.record, result=result, persons=case.persons
                 )
                 why = f"{result.category}, {result.mode}, p={result.probability:.4f}, model {result.model.bundle_id}"
-                foretold = self._destinations if self._wants(result) else ()
-                return Step(case=screened, why=why, image=scored, foretold=foretold)
+                return Step(case=screened, why=why, image=scored)
             case _:
                 assert_never(result)
 
@@ -207,7 +204,7 @@ class Pipeline:
             match=case.record.match,
             result=case.result,
             objects=tuple(summary(o) for o in objects),
-            destinations=self._destinations,
+            destinations=self.destinations,
             version=context.version,
         )
         why = f"version {context.version}: {_listed(o.kind for o in objects)} for {_listed(reported.destinations)}"
@@ -260,14 +257,15 @@ class Pipeline:
         header = self._films.header(step.case.source)
         objects = statement(step.case, header, self.screener.facts, self.context(None))
         told = f"; reported as not analysed: {_listed(o.kind for o in objects)}" if objects else ""
-        return replace(step, objects=objects, destinations=self._destinations, why=step.why + told)
+        return replace(step, objects=objects, destinations=self.destinations, why=step.why + told)
 
     def _wants(self, result: Scored) -> bool:
         """Whether the site wants a report of this category."""
         return result.category.lower() in self.settings.report.report_on
 
     @property
-    def _destinations(self) -> tuple[str, ...]:
+    def destinations(self) -> tuple[str, ...]:
+        """Where a report goes, by name."""
         return tuple(d.name for d in self.settings.delivery.destinations)
 
     @property

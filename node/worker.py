@@ -91,8 +91,8 @@ def work(
     spool = open_spool(settings)
     prove_spool(spool, ledger)
     pipeline = _pipeline(settings, ledger, spool, screener, Installation(namespace=namespace, serial=serial))
-    writer = ReportWriter() if cores() > 1 else None
-    dispatcher = _dispatcher(settings, pipeline, hints, write_here if writer is None else writer.write)
+    write = ReportWriter().write if cores() > 1 else write_here  # the writer ends with this process
+    dispatcher = _dispatcher(settings, pipeline, hints, write)
     dispatcher.start()
     hints.start({INFER_LANE})
     ready()
@@ -104,8 +104,6 @@ def work(
     renew = wait_for_change(stop, settings, serving, also=proof.admitted if proof else lambda: False)
     dispatcher.stop(process.DRAIN_SECONDS)
     hints.stop()
-    if writer is not None:
-        writer.close()
     ledger.close()
     log.info("worker.stopped", renewed=renew)
     return renew
@@ -199,7 +197,7 @@ class CaseWorker:
                 if not isinstance(step.case, ImageScored | Matched | Screened):
                     return functools.partial(save_last_steps, task=task, steps=tuple(taken))
                 if isinstance(step.case, Screened):
-                    write = write_here if self._save(task, taken) else self._ahead(step.foretold)
+                    write = write_here if self._save(task, taken) else self._hurried
                     taken.clear()
                 case = step.case
         except (Retry, GiveUp):
@@ -215,23 +213,19 @@ class CaseWorker:
                 save_step(c, task=task, step=step)
             return jobs.any_due(c, INFER_LANE)
 
-    def _ahead(self, destinations: Sequence[str]) -> Write:
+    def _hurried(self, order: ReportOrder) -> Callable[[], bytes]:
         """Write as `self.write`; once the SR is there and has to be checked yet, foretell the report.
 
         Not before: to call an archive takes as long as to write half an SR, and would be done on the same core.
         """
+        part10 = self.write(order)
 
-        def write(order: ReportOrder) -> Callable[[], bytes]:
-            part10 = self.write(order)
+        def then() -> bytes:
+            found = part10()
+            foretell(self.ledger, self.pipeline.destinations)
+            return found
 
-            def then() -> bytes:
-                found = part10()
-                foretell(self.ledger, destinations)
-                return found
-
-            return then
-
-        return write
+        return then
 
     def bury(self, c: Connection, task: Task, why: GiveUp) -> None:
         """Park the case of a dead task as Failed; one whose report stands keeps it, and a person must look."""

@@ -6,7 +6,6 @@ study per second with clinical data present. Bars: issue 7 ("Shown by"). A misse
 
 from __future__ import annotations
 
-import os
 import random
 import statistics
 import sys
@@ -23,6 +22,7 @@ from bench.e2e_studies import Films, Sent, messages, store
 from bench.facts import machine
 from bench.frame import Benchmark
 
+from node.cores import cores
 from node.demo.messages import Visit, send_mllp
 
 ROWS, SHORT_ROWS = 2480, 620
@@ -35,7 +35,7 @@ SETTLE_SECONDS = 0.1
 """Before a single study, at every candidate: clinical data are present, not on their way into the node's ledger."""
 BURST = 48
 """Long enough that what the first and the last study wait for does not count."""
-SENDERS = max(2, os.cpu_count() or 1)
+SENDERS = max(2, cores())
 """Of a burst."""
 LOAD_SECONDS = 300
 ALONE_SECONDS = 60
@@ -174,7 +174,7 @@ def _judge(report: dict[str, Any]) -> None:
     figures = {"single_vs_limit": _paired(ours["latency_s"], cells["limit"]["latency_s"])}
     figures["throughput_vs_limit_cores"] = _paired(ours["images_per_s"], cells["limits"]["images_per_s"])
     # What the cores would do if each did as much as one does alone; told, since they do not.
-    alone = _paired(ours["images_per_s"], cells["limit"]["images_per_s"]) / (os.cpu_count() or 1)
+    alone = _paired(ours["images_per_s"], cells["limit"]["images_per_s"]) / cores()
     figures["throughput_vs_one_core_x_cores"] = alone
     figures["cores_scale"] = _paired(cells["limits"]["images_per_s"], cells["limit"]["images_per_s"])
     for name in ("exec", "poller", "handler"):

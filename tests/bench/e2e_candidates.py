@@ -20,6 +20,7 @@ from bench.frame import ROOT
 from support.engines import give_engines
 
 from config.code_file import code_table
+from node.cores import cores
 from node.demo.node_process import NodeProcess, free_port
 
 START_SECONDS = 90.0
@@ -143,7 +144,7 @@ def _small(stack: ExitStack, kind: str, folder: Path, to: Sink) -> Candidate:
 
 def _limits(stack: ExitStack, folder: Path, to: Sink) -> Candidate:
     """What the cores do together: two that share caches, memory and often one physical core do not do twice as much."""
-    ports = tuple(_started(stack, "limit", folder / f"limit-{number}", to) for number in range(os.cpu_count() or 1))
+    ports = tuple(_started(stack, "limit", folder / f"limit-{number}", to) for number in range(cores()))
     return Candidate(name="limits", note="such a loop for each core, all at once", ports=ports, single=False)
 
 
