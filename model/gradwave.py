@@ -82,7 +82,7 @@ class GradDWT:
         padding = (front, 0, 0, 0) if dim == -1 else (0, 0, front, 0)
         padded = functional.pad(images, padding, mode="reflect") if front else images
         half = images.shape[dim] // 2
-        phases = [_phase(padded, dim, start, half) for start in range(len(self._low))]
+        phases = _phases(padded, dim, half, len(self._low))
         low, high = phases[0] * self._low[0], phases[0] * self._high[0]
         for phase, low_tap, high_tap in zip(phases[1:], self._low[1:], self._high[1:], strict=True):
             low, high = low.add(phase, alpha=low_tap), high.add(phase, alpha=high_tap)
@@ -162,9 +162,14 @@ def _shifted(images: Tensor, dim: int, offset: int) -> Tensor:
     return images.index_select(dim, index)
 
 
-def _phase(images: Tensor, dim: int, start: int, count: int) -> Tensor:
-    stop = start + 2 * count - 1
-    return images[..., start:stop:2] if dim == -1 else images[..., start:stop:2, :]
+def _phases(images: Tensor, dim: int, count: int, taps: int) -> list[Tensor]:
+    """Every second element along `dim` from 0, 1, ... `taps` - 1 on, `count` of each: views.
+
+    Even and odd elements are parted by an axis of their own that is moved to the front, not by steps of 2: OpenVINO
+    takes single elements ten times as slowly as rows.
+    """
+    parted = torch.unflatten(images, dim, (-1, 2)).movedim(dim, 0)
+    return [parted[start % 2].narrow(dim, start // 2, count) for start in range(taps)]
 
 
 STEMS: Final[Mapping[str, Callable[[], WaveletStem]]] = MappingProxyType(
