@@ -23,8 +23,6 @@ from dicom_io.storage_scu import Outbound, outbound
 
 KEPT_SECONDS: Final = 5.0
 """How long an association waits for its report."""
-MOST: Final = 2
-"""Associations that wait at once for reports to one archive."""
 
 _log = structlog.get_logger()
 
@@ -53,9 +51,13 @@ class _Ready:
 
 
 class ReadyAssociations:
-    """Those of one process; safe to use from all its threads."""
+    """Those of one process; safe to use from all its threads.
 
-    def __init__(self) -> None:
+    `most` wait at once for reports to one archive: as many as are sent there at once.
+    """
+
+    def __init__(self, most: int = 1) -> None:
+        self._most = most
         self._changed = threading.Condition()
         self._last: dict[str, _Wish] = {}
         """By destination, what the last association was good for; none where it did not come about."""
@@ -68,7 +70,7 @@ class ReadyAssociations:
         with self._changed:
             wish = self._last.get(to.name)
             waiting = self._opening[to.name] + sum(one.wish.to.name == to.name for one in self._ready)
-            if wish is None or wish.to != to or waiting >= MOST or self._closed:
+            if wish is None or wish.to != to or waiting >= self._most or self._closed:
                 return
             self._opening[to.name] += 1
         threading.Thread(target=self._open, args=(wish, settings), name=f"ahead:{to.name}", daemon=True).start()

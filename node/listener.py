@@ -96,7 +96,7 @@ class Listener:
         self._inbox: Ledger = process.open_settings_inbox(settings)
         self._feed = ClinicalFeed(self._ledger, self._inbox, settings)
         destinations = settings.delivery.destinations
-        self._ready = ReadyAssociations()
+        self._ready = ReadyAssociations(SENDERS_PER_DESTINATION)
         self._deliverer = Deliverer(
             ledger=self._ledger,
             ready=self._ready,

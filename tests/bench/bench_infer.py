@@ -47,6 +47,7 @@ from model.runtime_openvino import (
     openvino_engine,
 )
 from model.screener import DEMO_BUNDLE
+from node.cores import cores
 
 LEAST = {"float32-gain": 1.4, "bfloat16-gain": 2.5, "archive-yield": 0.85}
 MOST = {
@@ -211,10 +212,9 @@ def _archive(folder: Path, files: int = 1000) -> dict[str, float]:
     (films / "0000.dcm").write_bytes(first)
     for number in range(1, files):
         os.link(films / "0000.dcm", films / f"{number:04d}.dcm")
-    cores = len(os.sched_getaffinity(0))
     ratios = []
     for _ in range(2):
-        bare = _bare(folder, films, cores)
+        bare = _bare(folder, films)
         out = folder / "results.csv"
         out.unlink(missing_ok=True)
         config = folder / "site.toml"
@@ -226,14 +226,14 @@ def _archive(folder: Path, files: int = 1000) -> dict[str, float]:
     return {"archive-yield": statistics.median(ratios)}
 
 
-def _bare(folder: Path, films: Path, cores: int) -> float:
+def _bare(folder: Path, films: Path) -> float:
     arguments = [str(DEMO_BUNDLE), str(folder / "data"), str(films)]
     loops = [
         subprocess.Popen(
-            [sys.executable, "-c", BARE, *arguments, str(number), str(cores)],
+            [sys.executable, "-c", BARE, *arguments, str(number), str(cores())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
-        for number in range(cores)
+        for number in range(cores())
     ]  # fmt: skip
     for loop in loops:
         loop.stdout.readline()

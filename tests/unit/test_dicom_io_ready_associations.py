@@ -17,6 +17,7 @@ from dicom_io import ready_associations
 from dicom_io.errors import PeerFault
 from dicom_io.ready_associations import ReadyAssociations
 
+MOST = 2
 SETTINGS = Delivery(acse_timeout=5.0, dimse_timeout=5.0)
 PAGE = (str(uid.SecondaryCaptureImageStorage), str(uid.RLELossless))
 SR = (str(uid.EnhancedSRStorage), str(uid.ExplicitVRLittleEndian))
@@ -47,7 +48,7 @@ def archive() -> Iterator[Archive]:
 @contextlib.contextmanager
 def ready_to(archive: Archive) -> Iterator[ReadyAssociations]:
     """With one report sent there already, so that it is known what an association there must be good for."""
-    ready = ReadyAssociations()
+    ready = ReadyAssociations(MOST)
     with ready.outbound((PAGE, SR), archive.to, SETTINGS):
         pass
     await_true(lambda: len(archive.released) == 1)
@@ -83,7 +84,7 @@ def test_what_it_is_not_good_for_gets_one_of_its_own(archive: Archive):
 
 
 def test_nothing_is_opened_ahead_before_it_is_known_what_for_or_for_another_address(archive: Archive):
-    ready = ReadyAssociations()
+    ready = ReadyAssociations(MOST)
     ready.prepare(archive.to, SETTINGS)
     with ready.outbound((SR,), archive.to, SETTINGS):
         assert len(archive.opened) == 1
@@ -96,9 +97,9 @@ def test_no_more_wait_than_there_are_senders(archive: Archive):
     with ready_to(archive) as ready:
         for _ in range(10):
             ready.prepare(archive.to, SETTINGS)
-        await_true(lambda: len(archive.opened) == 1 + ready_associations.MOST)
-    await_true(lambda: len(archive.released) == 1 + ready_associations.MOST)
-    assert len(archive.opened) == 1 + ready_associations.MOST
+        await_true(lambda: len(archive.opened) == 1 + MOST)
+    await_true(lambda: len(archive.released) == 1 + MOST)
+    assert len(archive.opened) == 1 + MOST
 
 
 def test_one_that_no_report_takes_is_released(archive: Archive, monkeypatch: pytest.MonkeyPatch):
