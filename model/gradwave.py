@@ -2,7 +2,7 @@
 
 The seed paper's formula is unknown; `GradDWT` is our own reading (model.md section 4): a discrete wavelet transform
 of the image and of its gradient magnitude. PyWavelets supplies the filter banks and is the oracle of the tests.
-Filters are applied as strided slices (polyphase), which is exact and several times faster for batches than
+Filters are applied to strided views (polyphase), which is exact and several times faster for batches than
 one-channel convolutions. Not allowed here: learned weights, and a claim that wavelets help; that is for the ablation
 to show.
 """
