@@ -37,7 +37,7 @@ class Arrival:
         return os.fspath(self._part.path) if self._part else ""
 
     def flush(self) -> None:
-        """Nothing is buffered."""
+        """Not after each fragment: a part writes in pieces."""
 
     def write(self, data: memoryview) -> None:
         """Append, or drop what cannot be kept any more."""

@@ -23,6 +23,8 @@ WAIT_SECONDS: Final = 1.0
 
 _HEADER: Final = struct.Struct(">BxI")
 _FIRST_BUFFER: Final = 16_384
+_READ_AHEAD: Final = 512 << 10
+"""Buffer of a connection on which objects come: one read fetches many small PDUs."""
 
 
 class Connection(transport.AssociationSocket):
@@ -54,11 +56,15 @@ class Connection(transport.AssociationSocket):
         if connection is not None:
             connection.close()
 
-    def sleep(self, wakes: select.poll) -> None:
-        """Wait for bytes, or for what `wakes` holds; a second at most, for the sake of the timers."""
-        if self.socket is not None and self.socket.fileno() >= 0 and not self._deaf:
-            wakes.register(self.socket, select.POLLIN)
-        wakes.poll(WAIT_SECONDS * 1000)
+    def sleep(self, wakes: select.poll) -> bool:
+        """Wait for bytes or what `wakes` holds, a second at most, for the sake of the timers; whether bytes came."""
+        if self._end > self._start and not self._deaf:
+            return True
+        connection = None if self._deaf else self.socket
+        own = -1 if connection is None else connection.fileno()
+        if own >= 0:
+            wakes.register(own, select.POLLIN)
+        return own in dict(wakes.poll(WAIT_SECONDS * 1000))
 
     def deafen(self) -> None:
         """Never be ready again: what still comes cannot be told apart from noise."""
@@ -81,15 +87,11 @@ class Connection(transport.AssociationSocket):
 
     def body(self, length: int) -> memoryview | None:
         """Consume a whole PDU; returns its `length` bytes after the header, valid until the next read."""
-        if not self._fill(_HEADER.size + length):
+        if not self._fill(_HEADER.size + length, _READ_AHEAD):
             return None
         start = self._start + _HEADER.size
         self._start = start + length
         return memoryview(self._buffer)[start : self._start]
-
-    def whole_header(self) -> bool:
-        """Whether another PDU has begun in the buffer."""
-        return self._end - self._start >= _HEADER.size
 
     def recv(self, nr_bytes: int) -> bytearray:
         """What the parent classes read by; shorter if the peer closed or stalled, as theirs."""
@@ -98,13 +100,13 @@ class Connection(transport.AssociationSocket):
         self._start += taken
         return self._buffer[self._start - taken : self._start]
 
-    def _fill(self, count: int) -> bool:
-        """Have `count` bytes from `_start` on."""
+    def _fill(self, count: int, room: int = 0) -> bool:
+        """Have `count` bytes from `_start` on; a buffer too small for them gets `room`, or more if they need it."""
         missing = count - (self._end - self._start)
         if missing <= 0:
             return True
         if self._start + count > len(self._buffer):
-            self._make_room(count)
+            self._make_room(count, room)
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             return False
@@ -125,10 +127,10 @@ class Connection(transport.AssociationSocket):
             return got
         return 0
 
-    def _make_room(self, count: int) -> None:
+    def _make_room(self, count: int, room: int) -> None:
         held = self._buffer[self._start : self._end]
-        if count > len(self._buffer):
-            self._buffer = bytearray(count + _FIRST_BUFFER)
+        if max(count, room) > len(self._buffer):
+            self._buffer = bytearray(max(count + _FIRST_BUFFER, room))
         self._buffer[: len(held)] = held
         self._start, self._end = 0, len(held)
 

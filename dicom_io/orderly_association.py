@@ -45,7 +45,7 @@ def _make_orderly(association: Association) -> None:
     association._turn = threading.RLock()  # type: ignore[attr-defined] # noqa: SLF001
     association.__class__ = OrderlyAssociation
     if AVAILABLE:
-        RequestorProvider(association).serve()
+        RequestorProvider(association, SleepingPlace).serve()
     else:
         association._reactor_checkpoint = SleepingPlace(association, None)  # type: ignore[assignment] # noqa: SLF001
 

@@ -20,8 +20,10 @@ from dicom_io.errors import SpoolFull
 from dicom_io.writeback import begin_writeback
 
 UNLIMITED: Final = 1 << 62
-_WORTH_WRITEBACK: Final = 64 << 10
-"""Smaller pieces are left to the fsync."""
+_PIECE: Final = 256 << 10
+"""Bytes that are written and hashed at once, or more: fragments of 16 KB, as many senders send, would be 640 writes."""
+_WORTH_WRITEBACK: Final = 1_000_000
+"""Bytes for which the kernel is asked to begin; what is less at the end of an object is left to its fsync."""
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -37,6 +39,9 @@ class Part:
         self._head_size = len(head)
         self._limit = limit + len(head)
         self._size = 0
+        self._held = bytearray(_PIECE)
+        self._written = self._begun = 0
+        """Bytes in the file, the rest of `_size` is held; and on their way to the disk."""
         self._digest = ContentDigest()
         with _named():
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
@@ -66,7 +71,7 @@ class Part:
 
     @property
     def digest(self) -> str:
-        """Of all so far, head included, as the ledger keeps it."""
+        """Of all that was sealed, head included, as the ledger keeps it."""
         return self._digest.text()
 
     def write(self, data: Buffer) -> None:
@@ -80,23 +85,39 @@ class Part:
         if self._size + len(data) > self._limit:
             msg = f"the object is larger than {self._limit - self._head_size} bytes"
             raise SpoolFull(msg)
-        with _named():
-            written = os.write(self._descriptor, data)
-            while written < len(data):  # a signal, or a disk that is nearly full
-                written += os.write(self._descriptor, memoryview(data)[written:])
-        if len(data) >= _WORTH_WRITEBACK:
-            begin_writeback(self._descriptor, self._size, len(data))
+        held = self._size - self._written
         self._size += len(data)
-        self._digest.update(data)  # while the disk works
+        if held + len(data) < _PIECE:
+            self._held[held : held + len(data)] = data
+        else:
+            self._put(memoryview(self._held)[:held], memoryview(data))
+
+    def _put(self, *pieces: memoryview) -> None:
+        start = self._written
+        with _named():
+            self._written += os.writev(self._descriptor, pieces)
+            while self._written < self._size:  # a signal, or a disk that is nearly full
+                self._written += os.write(self._descriptor, b"".join(pieces)[self._written - start :])
+        if self._written - self._begun >= _WORTH_WRITEBACK:
+            begin_writeback(self._descriptor, self._begun, self._written - self._begun)
+            self._begun = self._written
+        for piece in pieces:  # while the disk works
+            self._digest.update(piece)
+
+    def _put_rest(self) -> None:
+        if self._written < self._size:
+            self._put(memoryview(self._held)[: self._size - self._written])
 
     def dataset(self) -> BufferedReader:
-        """A reader at the first byte of the dataset; the caller closes it."""
+        """A reader at the first byte of the dataset so far; the caller closes it. Raises as `write`."""
+        self._put_rest()
         stream = self._path.open("rb")
         stream.seek(self._head_size)
         return stream
 
     def seal(self) -> str:
         """Make the content durable; returns the digest of the whole file. Raises as `write`."""
+        self._put_rest()
         with _named():
             os.fsync(self._descriptor)
         self._close()

@@ -26,14 +26,14 @@ CLOSING: Final = "Sta13"
 class SleepingProvider(dul.DULServiceProvider):
     """The upper layer of one association, awake only while there is something to do. `_is_transport_event` sleeps."""
 
-    def __init__(self, association: Association) -> None:
+    def __init__(self, association: Association, place: type[SleepingPlace]) -> None:
         """Raises OSError where no descriptor is left."""
         super().__init__(association)
         self._run_loop_delay = 0.0
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
         self.ended = False
-        self.checkpoint = SleepingPlace(association, self)
+        self.checkpoint = place(association, self)
         self.event_queue = WakingQueue(self.wake)
         self.to_provider_queue = WakingQueue(self.wake)
         self.to_user_queue = WakingQueue(self.checkpoint.wake)
@@ -131,12 +131,31 @@ class SleepingPlace:
             self._here = False
 
     def _reason(self) -> bool:
+        return not self._association.dimse.msg_queue.empty() or self._reason_to_leave()
+
+    def _reason_to_leave(self) -> bool:
+        """Whether the reactor has more to look at than messages."""
         provider = self._provider
         return (
             provider is None
-            or not self._association.dimse.msg_queue.empty()
             or not provider.to_user_queue.empty()
             or provider.ended
             or self._association._kill  # noqa: SLF001 - see CONTRACT
             or provider.idle_timer_expired()
         )
+
+
+class ServingPlace(SleepingPlace):
+    """Where an acceptor's reactor also serves messages: its own way from one to the next has a `time.sleep(0.001)`."""
+
+    def wait(self) -> None:
+        """Sleep and serve until there is something else to look at."""
+        super().wait()
+        association = self._association
+        while not self._reason_to_leave():
+            association._is_paused = False  # noqa: SLF001 - as the reactor does around each look for a message
+            context_id, message = association.dimse.get_msg(block=False)
+            if message is not None:
+                association._serve_request(message, context_id or 0)  # noqa: SLF001
+            association._is_paused = True  # noqa: SLF001
+            super().wait()

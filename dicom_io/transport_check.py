@@ -65,9 +65,12 @@ CONTRACT: Final[tuple[tuple[type, str, str], ...]] = (
 """Methods overridden, or relied on to call what is overridden."""
 
 ATTRIBUTES: Final = (
-    (DULServiceProvider, "_run_loop_delay _kill_thread event_queue to_provider_queue to_user_queue state_machine"),
+    (
+        DULServiceProvider,
+        "_run_loop_delay _kill_thread _idle_timer event_queue to_provider_queue to_user_queue state_machine",
+    ),
     (AssociationSocket, "_is_connected socket"),
-    (Association, "_reactor_checkpoint _is_paused _kill dimse dul"),
+    (Association, "_reactor_checkpoint _is_paused _kill _serve_request dimse dul"),
     (DIMSEServiceProvider, "message msg_queue"),
     (DIMSEMessage, "_data_set_file _data_set_path context_id data_set encoded_command_set command_set"),
     (P_DATA, "_presentation_data_value_list"),

@@ -37,11 +37,16 @@ def idle(stack: ExitStack, receiver: Running, count: int) -> None:
         stack.enter_context(RawSender(receiver.port))
 
 
-def load(receiver: Running, dataset: bytes, *, associations: int, images: int) -> Cell:
-    """Send `images` in total over `associations`; RuntimeError if one is not answered with Success."""
+def load(receiver: Running, dataset: bytes, *, associations: int, images: int, limit: int | None = None) -> Cell:
+    """Send `images` in total over `associations`, in PDUs as large as the receiver takes or of at most `limit` bytes.
+
+    Raises:
+        RuntimeError: one is not answered with Success.
+
+    """
     with ExitStack() as stack:
         senders = [stack.enter_context(RawSender(receiver.port)) for _ in range(associations)]
-        streams = [_Stream(dataset, sender.max_pdu) for sender in senders]
+        streams = [_Stream(dataset, min(sender.max_pdu, limit or sender.max_pdu)) for sender in senders]
         counts = [images // associations + (n < images % associations) for n in range(associations)]
         answers: list[float] = []
         failed: list[str] = []

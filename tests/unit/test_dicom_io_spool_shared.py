@@ -196,6 +196,7 @@ def test_bytes_that_the_disk_changed_before_the_put_are_not_published(tmp_path: 
     spool = storage.host("one")
     part = spool.begin("1.2.3", "1.2.3.4", "1.2.840.10008.1.2.1")
     part.write(b"received")
+    part.dataset().close()  # the SCP reads the header, so that all is in the file
     part.path.write_bytes(part.path.read_bytes().replace(b"received", b"rotten!!"))
     with pytest.raises(SpoolUnavailable, match="does not give back"), spool.adopting(part, "1.2.3.4"):
         pytest.fail("nothing may be recorded")

@@ -123,6 +123,34 @@ def test_any_fragmentation_gives_the_same_bytes(scp, command_room, data_room, pe
     expect_stored(scp, instance, sent)
 
 
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.lists(st.integers(0, 700_000), max_size=6), head=st.sampled_from([0, 1, 500, 300_000]))
+def test_a_part_holds_what_was_written_however_it_came(tmp_path, pieces, head):
+    content = np.random.default_rng(1).bytes(head + sum(pieces))
+    path = tmp_path / fresh_uid()
+    with Part(path, content[:head]) as part:
+        at = head
+        for size in pieces:
+            part.write(memoryview(content)[at : at + size])
+            at += size
+        assert part.size == len(content)
+        with part.dataset() as stream:
+            assert stream.read() == content[head:]
+        assert part.seal() == digest_of(content) == part.digest
+        assert path.read_bytes() == content
+
+
+def test_requests_that_do_not_wait_are_answered_in_their_order_and_then_the_release(scp):
+    """Asynchronous operations were not negotiated (PS3.7 D.3.3.3), and senders are known that do it anyway."""
+    sent = {(instance := fresh_uid()): dataset(instance, size) for size in (10, 500_000, 20)}
+    wire = b"".join(store_stream(data, instance, DX, 16_384) for instance, data in sent.items())
+    with RawSender(scp[0].port) as sender:
+        sender.socket.sendall(wire)
+        assert [sender.status() for _ in sent] == [0, 0, 0]
+        sender.release()
+    assert [one.reference.sop_instance_uid for one in scp[1][-3:]] == list(sent)
+
+
 def test_echoes_between_objects_and_a_value_without_bytes(scp):
     with RawSender(scp[0].port) as sender:
         for size in (10, 200_000, 11):
@@ -297,6 +325,17 @@ def test_a_sender_that_trickles_misses_the_deadline_of_its_pdu(tmp_path, path, s
 def test_an_association_that_falls_silent_is_ended_by_the_idle_timer(tmp_path):
     with serving(tmp_path, idle_timeout=0.5) as (running, _), RawSender(running.port, timeout=8) as sender:
         assert sender.read_pdu()[0] == 7
+
+
+def test_an_object_that_takes_longer_than_the_idle_time_is_not_idle(tmp_path):
+    instance = fresh_uid()
+    wire = store_stream(dataset(instance, 200_000), instance, DX, 16_384)
+    with serving(tmp_path, idle_timeout=0.5) as (running, _), RawSender(running.port, timeout=8) as sender:
+        for start in range(0, len(wire), 16_384):
+            sender.socket.sendall(wire[start : start + 16_384])
+            time.sleep(0.1)
+        assert sender.status() == 0
+        sender.release()
 
 
 @pytest.mark.parametrize("path", PATHS)
