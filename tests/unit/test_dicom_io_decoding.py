@@ -13,53 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
-from pydicom.pixels.encoders.base import EncodeRunner
-from pydicom.pixels.encoders.native import _encode_frame
-from support.dicom_objects import encode, film, radiograph_dataset
+from support.dicom_objects import encode, radiograph_dataset
+from support.encoded_films import LOSSLESS, LOSSY, PIXELS, rle
 from support.tools import require_tool
 
 from dicom_io.decoding import pixel_format, stored_values
 from dicom_io.errors import DicomIoError, PixelDecodeError
 from dicom_io.syntaxes import NATIVE, TRANSFER_SYNTAXES
-
-PIXELS = film()
-
-
-def rle(pixels: np.ndarray) -> bytes:
-    runner = EncodeRunner(uid.RLELossless)
-    rows, columns = pixels.shape
-    runner.set_options(
-        rows=rows,
-        columns=columns,
-        bits_allocated=16,
-        bits_stored=12,
-        samples_per_pixel=1,
-        pixel_representation=0,
-        photometric_interpretation="MONOCHROME2",
-        number_of_frames=1,
-    )
-    return bytes(_encode_frame(pixels.tobytes(), runner))
-
-
-LOSSLESS = {
-    uid.RLELossless: lambda: rle(PIXELS),
-    uid.JPEGLossless: lambda: imagecodecs.jpeg8_encode(PIXELS, bitspersample=12, lossless=True, predictor=4),
-    uid.JPEGLosslessSV1: lambda: imagecodecs.jpeg8_encode(PIXELS, bitspersample=12, lossless=True, predictor=1),
-    uid.JPEGLSLossless: lambda: imagecodecs.jpegls_encode(PIXELS),
-    uid.JPEGLSNearLossless: lambda: imagecodecs.jpegls_encode(PIXELS),
-    uid.JPEG2000Lossless: lambda: imagecodecs.jpeg2k_encode(
-        PIXELS, bitspersample=12, codecformat="j2k", reversible=True
-    ),
-    uid.JPEG2000: lambda: imagecodecs.jpeg2k_encode(PIXELS, bitspersample=12, codecformat="j2k", reversible=True),
-    uid.HTJ2KLossless: lambda: imagecodecs.htj2k_encode(PIXELS),
-    uid.HTJ2KLosslessRPCL: lambda: imagecodecs.htj2k_encode(PIXELS),
-    uid.HTJ2K: lambda: imagecodecs.htj2k_encode(PIXELS),
-}
-LOSSY = {
-    uid.JPEGExtended12Bit: (lambda: imagecodecs.jpeg8_encode(PIXELS, bitspersample=12, level=98), 120),
-    uid.JPEG2000: (lambda: imagecodecs.jpeg2k_encode(PIXELS, bitspersample=12, codecformat="j2k", level=60), 120),
-    uid.JPEGLSNearLossless: (lambda: imagecodecs.jpegls_encode(PIXELS, level=3), 3),
-}
 
 
 def decoded(part10: bytes) -> np.ndarray:
