@@ -1,7 +1,7 @@
 """A buffered socket under pynetdicom: one read fetches a PDU or many small ones, and one deadline holds for each PDU.
 
 Linux: SO_RCVTIMEO spans a whole `recv` with MSG_WAITALL, so a sender that trickles one byte a second meets it too.
-Plain sockets only. Not allowed here: what a PDU means.
+Plain sockets; `secure_connection` does the same over TLS. Not allowed here: what a PDU means.
 """
 
 from __future__ import annotations

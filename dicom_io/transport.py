@@ -5,8 +5,8 @@ objects in memory, and both reactors of an association poll at 1 kHz, so 50 idle
 `recv_into` fetches a PDU or many small ones, and both reactors sleep until something happens.
 
 Only a P-DATA PDU in state Sta6 (PS3.8 9.2) takes the short way; every other byte goes to the parent classes. Nothing
-is overridden but what `transport_check.CONTRACT` lists; where that differs, the stock path serves. TLS sockets keep the
-stock path: they may hold decrypted bytes that no poll sees. Not allowed here: policy, statuses, the ledger.
+is overridden but what `transport_check.CONTRACT` lists; where that differs, the stock path serves. Not allowed here:
+policy, statuses, the ledger.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dicom_io.admission import Drop
 from dicom_io.arrival import Arrival
 from dicom_io.connection import Connection
 from dicom_io.part import Part
+from dicom_io.secure_connection import SecureConnection
 from dicom_io.sleeping_provider import CLOSING, ServingPlace, SleepingProvider
 from dicom_io.store_messages import answer_quickly, parse_request
 
@@ -57,18 +58,21 @@ _log = structlog.get_logger()
 def accelerate(association: Association, open_part: OpenPart, broken: Callable[[Drop], None]) -> bool:
     """Give a new acceptor association, before its start, this module's socket and reactors; False leaves it as it was.
 
-    It stays with the stock path where TLS is spoken or no descriptor is left. `broken` is told why one is aborted.
+    It stays with the stock path where no descriptor is left. `broken` is told why one is aborted.
     """
     stock = association.dul
     connection = stock.socket.socket if stock.socket else None
-    if connection is None or isinstance(connection, ssl.SSLSocket):
+    if connection is None:
         return False
     try:
         provider = Provider(association, open_part, broken)
     except OSError:
         return False
     provider.serve()
-    provider.socket = Connection(association, connection)
+    if isinstance(connection, ssl.SSLSocket):
+        provider.socket = SecureConnection(association, connection)
+    else:
+        provider.socket = Connection(association, connection)
     answer_quickly(association)
     return True
 

@@ -46,6 +46,7 @@ CONTRACT: Final[tuple[tuple[type, str, str], ...]] = (
     (DULServiceProvider, "stop_dul", "(self) -> bool"),
     (DULServiceProvider, "idle_timer_expired", "(self) -> bool"),
     (AssociationSocket, "recv", "(self, nr_bytes: int) -> bytearray"),
+    (AssociationSocket, "send", "(self, bytestream: bytes) -> None"),
     (AssociationSocket, "ready", "property"),
     (Association, "_run_reactor", "(self) -> None"),
     (

@@ -242,15 +242,14 @@ def _wal_remedy(engine: str) -> str:
 
 
 def _receive_path(reception: Reception) -> Finding:
-    """TLS and an unknown pynetdicom are served by its own code: slower, so it should be known."""
+    """An unknown pynetdicom serves by its own code: slower, so it should be known."""
     if reception.fast_path == "off":
         what = 'reception.fast_path is "off": pynetdicom\'s own receive path serves'
         return Finding(mark=Mark.WARN, what=what, remedy='write reception.fast_path = "auto" unless there is a reason')
     if reasons := differences():
         what = f"pynetdicom's own receive path serves, the node's does not fit it: {', '.join(reasons)}"
         return Finding(mark=Mark.WARN, what=what, remedy="install the version that deploy/constraints.txt names")
-    tls = "; the TLS port is served by pynetdicom's, which is slower" if reception.tls.enabled else ""
-    return Finding(mark=Mark.OK, what=f"the node's own receive path fits this pynetdicom{tls}")
+    return Finding(mark=Mark.OK, what="the node's own receive path fits this pynetdicom")
 
 
 def _rejections(contacts: tuple[Contact, ...], reception: Reception) -> Iterator[Finding]:

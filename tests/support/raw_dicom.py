@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 
@@ -95,9 +96,12 @@ class RawSender:
         contexts: tuple[tuple[str, str], ...] = ((DX, EXPLICIT), (VERIFICATION, EXPLICIT)),
         timeout: float = 60.0,
         host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
         self.socket.sendall(associate_rq(called, calling, list(contexts)))
         kind, body = self.read_pdu()
         if kind != 2:
@@ -158,7 +162,7 @@ class RawSender:
         return True
 
     def _exactly(self, count: int) -> bytes:
-        data = self.socket.recv(count, socket.MSG_WAITALL) if count else b""
+        data = b""
         while len(data) < count:
             more = self.socket.recv(count - len(data))
             if not more:
