@@ -179,9 +179,14 @@ def _encapsulated(dataset: Dataset, form: PixelFormat, syntax: uid.UID, *, half:
 def _by_pydicom(dataset: Dataset, syntax: uid.UID) -> Raw:
     """What the first of pydicom's installed decoders makes of it that does not refuse; gdcm is never asked."""
     for name in get_decoder(syntax).available_plugins:
-        if name not in _END_THE_PROCESS:
-            with contextlib.suppress(Exception):  # as above: the next one may try
-                return pixel_array(dataset, index=0, raw=True, decoding_plugin=name)
+        if name in _END_THE_PROCESS:
+            continue
+        try:
+            return pixel_array(dataset, index=0, raw=True, decoding_plugin=name)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001, S112 - as above; pylibjpeg-rle panics, which is no Exception (2.2.0)
+            continue
     msg = f"{syntax.name}: no decoder reads this frame"
     raise PixelDecodeError(msg)
 

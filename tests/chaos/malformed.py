@@ -2,8 +2,9 @@
 
     python -m chaos.malformed --count 20000 --seed 1
 
-`--only N` sends attack N alone, to look at it. Beside the attacks a good sender stores an image every second. Then
-what was stored is read as the worker reads it. The last line is `RESULT malformed ...`.
+Every fourth attack and every second good image comes by TLS. `--only N` sends attack N alone, to look at it. Beside the
+attacks a good sender stores an image every second. Then what was stored is read as the worker reads it. The last line
+is `RESULT malformed ...`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import ssl
 import statistics
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from chaos import films, vitals, wire
 from chaos.attacks import Attack, End, attack
 from chaos.ledger_file import looking_into
 from chaos.read_path import read_all
+from support import certificates
 
 from node.demo.node_process import NodeProcess, free_port
 
@@ -53,9 +56,27 @@ maximum_associations_per_peer = 64
 acse_timeout = {patience}
 dimse_timeout = {patience}
 idle_timeout = {patience}
+[reception.tls]
+enabled = true
+port = {tls_port}
+certificate = {certificate}
+key = {key}
 [clinical.mllp]
 enabled = false
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A port of the listener, and how to come in."""
+
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+Doors = tuple[Door, Door]
+BY_TLS = 4
+"""Every so many attacks one comes by TLS."""
 
 
 @dataclass(slots=True)
@@ -85,17 +106,16 @@ def main() -> int:
 def run(folder: Path, numbers: list[int], *, seed: int) -> int:
     """Send these attacks; the exit status."""
     started = time.monotonic()
-    port = free_port()
-    configuration = CONFIGURATION.format(data_dir=json.dumps(str(folder / "node")), port=port, patience=PATIENCE)
+    doors, configuration = _doors(folder)
     tally = Tally()
-    with NodeProcess(folder, configuration, ports=(port,), command="listen") as node:
+    with NodeProcess(folder, configuration, ports=tuple(door.port for door in doors), command="listen") as node:
         assert node.process is not None
         pid = node.process.pid
-        _good(tally, port, seed, 0)  # what is loaded at first use is loaded
+        _good(tally, doors, seed, 0)  # what is loaded at first use is loaded
         base = vitals.settled(pid, vitals.Vitals(rss_mib=0, threads=0, descriptors=0), 3.0)
-        _attack_all(tally, port, pid, seed, numbers)
+        _attack_all(tally, doors, pid, seed, numbers)
         after = vitals.settled(pid, base, 20.0)
-        _good(tally, port, seed, 1)
+        _good(tally, doors, seed, 1)
         if node.process.poll() is not None:
             tally.wrong.append(f"the listener died ({node.process.returncode})")
         if node.stop() != 0:
@@ -125,12 +145,29 @@ def run(folder: Path, numbers: list[int], *, seed: int) -> int:
     return 1 if tally.wrong else 0
 
 
-def _attack_all(tally: Tally, port: int, pid: int, seed: int, numbers: list[int]) -> None:
+def _doors(folder: Path) -> tuple[Doors, str]:
+    """The plain port and the TLS port, and the node's configuration."""
+    authority = certificates.authority(folder / "tls")
+    node = certificates.signed(folder / "tls", authority)
+    trusting = ssl.create_default_context(cafile=str(authority.certificate))
+    trusting.check_hostname = False
+    doors = Door(free_port()), Door(free_port(), trusting)
+    return doors, CONFIGURATION.format(
+        data_dir=json.dumps(str(folder / "node")),
+        port=doors[0].port,
+        tls_port=doors[1].port,
+        certificate=json.dumps(str(node.certificate)),
+        key=json.dumps(str(node.key)),
+        patience=PATIENCE,
+    )
+
+
+def _attack_all(tally: Tally, doors: Doors, pid: int, seed: int, numbers: list[int]) -> None:
     todo = iter(numbers)
     done = threading.Event()
-    watch = threading.Thread(target=_watch, args=(tally, port, pid, seed, done))
+    watch = threading.Thread(target=_watch, args=(tally, doors, pid, seed, done))
     watch.start()
-    threads = [threading.Thread(target=_attack_some, args=(tally, port, seed, todo)) for _ in range(SENDERS)]
+    threads = [threading.Thread(target=_attack_some, args=(tally, doors, seed, todo)) for _ in range(SENDERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -139,7 +176,7 @@ def _attack_all(tally: Tally, port: int, pid: int, seed: int, numbers: list[int]
     watch.join()
 
 
-def _watch(tally: Tally, port: int, pid: int, seed: int, done: threading.Event) -> None:
+def _watch(tally: Tally, doors: Doors, pid: int, seed: int, done: threading.Event) -> None:
     """Twice a second: what the listener holds; and a good image beside the bad ones."""
     number = 0
     while not done.wait(0.5):
@@ -147,22 +184,23 @@ def _watch(tally: Tally, port: int, pid: int, seed: int, done: threading.Event) 
             tally.rss.append(vitals.look(pid).rss_mib)
         number += 1
         if number % 2:
-            _good(tally, port, seed, 10 + number)
+            _good(tally, doors, seed, 10 + number // 2)
 
 
-def _good(tally: Tally, port: int, seed: int, number: int) -> None:
+def _good(tally: Tally, doors: Doors, seed: int, number: int) -> None:
     """Store a good image; anything but Success is a finding."""
     uid = films.uid_of(seed, GOOD_STREAM, number)
     dataset = films.dataset_of(films.part10(uid, screened=True))
     begun = time.monotonic()
-    status = wire.store(port, uid, dataset, transfer=wire.IMPLICIT)
+    door = doors[number % len(doors)]
+    status = wire.store(door.port, uid, dataset, transfer=wire.IMPLICIT, tls=door.tls)
     with tally.lock:
         tally.good_ms.append(1000 * (time.monotonic() - begun))
         if status != 0:
             tally.wrong.append(f"good image {number} was answered {status}")
 
 
-def _attack_some(tally: Tally, port: int, seed: int, todo: Iterator[int]) -> None:
+def _attack_some(tally: Tally, doors: Doors, seed: int, todo: Iterator[int]) -> None:
     while True:
         with tally.lock:
             number = next(todo, None)
@@ -170,7 +208,7 @@ def _attack_some(tally: Tally, port: int, seed: int, todo: Iterator[int]) -> Non
             return
         one = attack(seed, number)
         begun = time.monotonic()
-        ended, statuses = _send(port, one)
+        ended, statuses = _send(doors[number % BY_TLS == BY_TLS - 1], one)
         seconds = time.monotonic() - begun
         with tally.lock:
             tally.ended[ended] += 1
@@ -180,11 +218,11 @@ def _attack_some(tally: Tally, port: int, seed: int, todo: Iterator[int]) -> Non
                 tally.wrong.append(f"attack {number} ({one.kind}, {one.end.value}): {ended} after {seconds:.1f} s")
 
 
-def _send(port: int, one: Attack) -> tuple[str, list[str]]:
+def _send(door: Door, one: Attack) -> tuple[str, list[str]]:
     """How the connection ended, and the statuses that came back."""
     statuses: list[str] = []
     try:
-        connection = wire.Wire(port, limit=BOUND)
+        connection = wire.Wire(door.port, limit=BOUND, tls=door.tls)
     except OSError:
         return "no connection", statuses
     with connection:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -141,11 +142,13 @@ class Answer:
 
 
 class Wire:
-    """A TCP connection to a listener; a context manager. `limit` is the seconds any single read may take."""
+    """A connection to a listener, by TLS or not; a context manager. `limit`: seconds any single read may take."""
 
-    def __init__(self, port: int, *, limit: float = 10.0) -> None:
+    def __init__(self, port: int, *, limit: float = 10.0, tls: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=limit)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
 
     def __enter__(self) -> Self:
         return self
@@ -179,7 +182,7 @@ class Wire:
     def half_close(self) -> None:
         """Say that nothing more will be sent."""
         with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
+            socket.socket.shutdown(self.socket, socket.SHUT_WR)  # below TLS, whose own `shutdown` ends both ways
 
     def reset(self) -> None:
         """Close with a RST, as a crashed host or a firewall does."""
@@ -199,9 +202,17 @@ class Wire:
         return bytes(parts)
 
 
-def store(port: int, instance: str, dataset: bytes, *, transfer: str = EXPLICIT, limit: float = 30.0) -> int | None:
+def store(
+    port: int,
+    instance: str,
+    dataset: bytes,
+    *,
+    transfer: str = EXPLICIT,
+    limit: float = 30.0,
+    tls: ssl.SSLContext | None = None,
+) -> int | None:
     """Associate, store one DX, release; its status, or None when there was no answer."""
-    with contextlib.suppress(OSError), Wire(port, limit=limit) as wire:
+    with contextlib.suppress(OSError), Wire(port, limit=limit, tls=tls) as wire:
         wire.send(associate_rq([(1, DX, (transfer,))]))
         accepted = wire.read()
         if accepted is None or accepted.kind != ASSOCIATE_AC:

@@ -251,6 +251,15 @@ def test_an_rle_header_that_would_crash_the_decoder_is_refused(words: tuple[int,
         decoded(encode(radiograph_dataset(), uid.RLELossless, frame))
 
 
+def test_an_rle_frame_over_which_a_plugin_of_pydicoms_panics_is_refused() -> None:
+    """A panic of Rust is no `Exception`, and would end the worker."""
+    frame = bytearray(LOSSLESS[uid.RLELossless]())
+    for at, byte in ((255, 107), (1246, 126), (2307, 167)):  # the last runs on beyond the end of the plane
+        frame[at] = byte
+    with pytest.raises(PixelDecodeError, match="no decoder reads"):
+        decoded(encode(radiograph_dataset(), uid.RLELossless, bytes(frame)))
+
+
 @pytest.mark.parametrize("syntax", [uid.JPEG2000Lossless, uid.HTJ2KLossless])
 def test_tiles_beside_the_image_are_refused_before_a_decoder_looks_for_them_for_ever(syntax: uid.UID) -> None:
     frame = bytearray(LOSSLESS[syntax]())
