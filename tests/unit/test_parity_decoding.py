@@ -41,8 +41,11 @@ ROUNDING = {uid.JPEGExtended12Bit: 2}
 REFUSERS = {("gdcm", uid.JPEGExtended12Bit), ("pillow", uid.JPEGExtended12Bit)}
 DAMAGED = "hip_jpeg_extended_12bit__RG2"
 """Its scan header is no sequential one, which libjpeg refuses (-1038); its repaired twin is among the others."""
+WITHOUT_PIXELS = ("header_japanese_iso2022__pydicom", "header_korean_iso2022__pydicom")
 STREAMS = {**LOSSLESS, **{syntax: encoder for syntax, (encoder, _) in LOSSY.items()}}
-FILMS = sorted(path for path in Path("/work/shared/data/dicom").glob("*.dcm") if path.stem != DAMAGED)
+FILMS = sorted(
+    path for path in Path("/work/shared/data/dicom").glob("*.dcm") if path.stem not in (DAMAGED, *WITHOUT_PIXELS)
+)
 
 
 @functools.cache
@@ -100,8 +103,6 @@ def test_parity_of_encoded_films(syntax: uid.UID) -> None:
 @pytest.mark.parametrize("path", FILMS, ids=lambda path: path.stem)
 def test_parity_of_real_films(path: Path) -> None:
     dataset = dcmread(path)
-    if "PixelData" not in dataset:
-        pytest.skip("a header without pixels")
     if not dataset.file_meta.TransferSyntaxUID.is_compressed:
         assert np.array_equal(stored_values(dataset, pixel_format(dataset)), pixel_array(dataset, raw=True))
         return
