@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 from bench.facts import machine
 from bench.frame import Benchmark, Report
-from support.dicom_objects import encode, radiograph_dataset
+from support.dicom_objects import dataset_of, encode, radiograph_dataset
 from support.engines import proven_engines
 from support.raw_dicom import UID_LENGTH, RawSender, fresh_uid
 
@@ -154,7 +154,7 @@ def _starts(folder: Path, times: int) -> dict[str, float]:
     config.write_text(
         f'[storage]\ndata_dir = "{folder / "data"}"\n[reception]\nport = {port}\n[model]\nworkers = 1\n', "utf-8"
     )
-    template = _dataset(encode(radiograph_dataset(np.zeros((64, 64), np.uint16), SOPInstanceUID=_PLACE)))
+    template = dataset_of(encode(radiograph_dataset(np.zeros((64, 64), np.uint16), SOPInstanceUID=_PLACE)))
     _start(config, port, template, defaultdict(list))  # a new installation makes its ledger and compiles its modules
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(times):
@@ -196,11 +196,6 @@ def _first_store(port: int, image: bytes) -> float:
                     return stored
         except OSError:
             time.sleep(0.005)
-
-
-def _dataset(part10: bytes) -> bytes:
-    """Without preamble and file meta information, as it goes over the wire."""
-    return part10[144 + int.from_bytes(part10[140:144], "little") :]
 
 
 def _archive(folder: Path, files: int = 1000) -> dict[str, float]:

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 
 from pydicom import dcmread
-from support.dicom_objects import encode
+from support.dicom_objects import dataset_of, encode
 from support.engines import proven_screener
 from support.raw_dicom import DX, UID_LENGTH, RawSender, fresh_uid, store_stream
 
@@ -90,8 +90,7 @@ def _template(part10: bytes) -> bytes:
     dataset = dcmread(BytesIO(part10))
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID = _STUDY, _SERIES, _IMAGE
     dataset.PatientID = _PATIENT
-    encoded = encode(dataset)
-    return encoded[144 + int.from_bytes(encoded[140:144], "little") :]
+    return dataset_of(encode(dataset))
 
 
 def messages(visit: Visit, number: int) -> list[bytes]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from bench.receivers import Running
-from support.dicom_objects import encode, radiograph_dataset
+from support.dicom_objects import dataset_of, encode, radiograph_dataset
 from support.raw_dicom import DX, UID_LENGTH, RawSender, fresh_uid, store_stream
 
 
@@ -27,8 +27,7 @@ class Cell:
 def radiograph(rows: int, columns: int) -> bytes:
     """An encoded 12-bit DX whose SOP Instance UID is a place-holder of UID_LENGTH characters."""
     pixels = np.random.default_rng(3).integers(0, 4096, (rows, columns), np.uint16)
-    part10 = encode(radiograph_dataset(pixels, SOPInstanceUID="1." + "9" * (UID_LENGTH - 2)))
-    return part10[144 + int.from_bytes(part10[140:144], "little") :]
+    return dataset_of(encode(radiograph_dataset(pixels, SOPInstanceUID="1." + "9" * (UID_LENGTH - 2))))
 
 
 def idle(stack: ExitStack, receiver: Running, count: int) -> None:

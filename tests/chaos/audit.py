@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
-from chaos.films import Film, dataset_of
+from chaos.films import Film
 from chaos.ledger_file import Row, rows
+from support.dicom_objects import dataset_of
 
 ENDED = ("Delivered", "NotApplicable", "Failed")
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.audit import Findings
-from chaos.films import Film, dataset_of
+from chaos.films import Film
 from chaos.ledger_file import Row, rows
 from chaos.wire import DX
 from pydicom import Dataset, dcmread
+from support.dicom_objects import dataset_of
 
 SR = "1.2.840.10008.5.1.4.1.1.88.22"
 BODY_WEIGHT = "29463-7"

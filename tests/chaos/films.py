@@ -12,9 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import uid
-from support.dicom_objects import encode, radiograph_dataset
-
-PREAMBLE = 132
+from support.dicom_objects import dataset_of, encode, radiograph_dataset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +27,6 @@ class Film:
     """Patient ID; a patient has one study."""
     screened: bool
     """It is to be screened; the header of the others rules them out."""
-
-
-def dataset_of(part10: bytes) -> bytes:
-    """What follows the file meta information: its group length is the first element (PS3.10 7.1)."""
-    return part10[PREAMBLE + 12 + int.from_bytes(part10[PREAMBLE + 8 : PREAMBLE + 12], "little") :]
 
 
 def uid_of(seed: int, stream: int, number: int) -> str:

@@ -29,6 +29,7 @@ from chaos.attacks import Attack, End, attack
 from chaos.ledger_file import looking_into
 from chaos.read_path import read_all
 from support import certificates
+from support.dicom_objects import dataset_of
 
 from node.demo.node_process import NodeProcess, free_port
 
@@ -149,9 +150,7 @@ def _doors(folder: Path) -> tuple[Doors, str]:
     """The plain port and the TLS port, and the node's configuration."""
     authority = certificates.authority(folder / "tls")
     node = certificates.signed(folder / "tls", authority)
-    trusting = ssl.create_default_context(cafile=str(authority.certificate))
-    trusting.check_hostname = False
-    doors = Door(free_port()), Door(free_port(), trusting)
+    doors = Door(free_port()), Door(free_port(), certificates.trusting(authority))
     return doors, CONFIGURATION.format(
         data_dir=json.dumps(str(folder / "node")),
         port=doors[0].port,
@@ -190,7 +189,7 @@ def _watch(tally: Tally, doors: Doors, pid: int, seed: int, done: threading.Even
 def _good(tally: Tally, doors: Doors, seed: int, number: int) -> None:
     """Store a good image; anything but Success is a finding."""
     uid = films.uid_of(seed, GOOD_STREAM, number)
-    dataset = films.dataset_of(films.part10(uid, screened=True))
+    dataset = dataset_of(films.part10(uid, screened=True))
     begun = time.monotonic()
     door = doors[number % len(doors)]
     status = wire.store(door.port, uid, dataset, transfer=wire.IMPLICIT, tls=door.tls)
@@ -304,8 +303,8 @@ def _stored(tally: Tally, node: Path, seed: int) -> None:
         if not path.is_file() or path.resolve().parent.parent != spool.resolve():
             tally.wrong.append(f"{file}: a case without its file in the spool")
         elif f".{GOOD_STREAM + 10}." in uid:
-            sent = films.dataset_of(films.part10(uid, screened=True))
-            if films.dataset_of(path.read_bytes()) != sent:
+            sent = dataset_of(films.part10(uid, screened=True))
+            if dataset_of(path.read_bytes()) != sent:
                 tally.wrong.append(f"good image {uid} is stored with other bytes")
     tally.ended["(cases)"] = len(rows)
 

@@ -12,7 +12,7 @@ import imagecodecs
 from chaos import films
 from chaos.wire import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT
 from pydicom import uid
-from support.dicom_objects import encode, film, radiograph_dataset
+from support.dicom_objects import dataset_of, encode, film, radiograph_dataset
 
 _MOST_CHANGES = 8
 _LONG_FORM = (b"OB", b"OW", b"UT", b"UN", b"SQ", b"UC")
@@ -146,7 +146,7 @@ def _impossible_values(rng: random.Random, instance: str) -> bytes:
     data = radiograph_dataset(film(16, 12), SOPInstanceUID=instance)
     for keyword in chosen:
         _set_raw(data, keyword, values[keyword])
-    encoded = films.dataset_of(encode(data))
+    encoded = dataset_of(encode(data))
     charset = rng.choice((b"ISO 2022 IR 87\\ISO 2022 IR 149", b"NONSENSE", b"\\\\\\"))
     return _with_charset(encoded, charset) if rng.random() < _CHARSET_SHARE else encoded
 
@@ -233,7 +233,7 @@ def _base(transfer: str) -> bytes:
             data = radiograph_dataset(pixels, **attributes)
             data.file_meta = uid_meta(EXPLICIT)
             data.compress(uid.RLELossless, generate_instance_uid=False)
-            return films.dataset_of(encode(data, uid.RLELossless))
+            return dataset_of(encode(data, uid.RLELossless))
         case uid.JPEGLSLossless:
             frame = imagecodecs.jpegls_encode(pixels)
         case uid.JPEG2000Lossless:
@@ -242,7 +242,7 @@ def _base(transfer: str) -> bytes:
             pixels = (pixels >> 4).astype("uint8")
             attributes |= {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
             frame = imagecodecs.jpeg8_encode(pixels)
-    return films.dataset_of(encode(radiograph_dataset(pixels, **attributes), transfer, frame))
+    return dataset_of(encode(radiograph_dataset(pixels, **attributes), transfer, frame))
 
 
 def uid_meta(transfer: str) -> object:

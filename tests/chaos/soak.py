@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos import films, vitals, wire
+from support.dicom_objects import dataset_of
 
 from node.demo.node_process import NodeProcess, free_port
 
@@ -67,7 +68,7 @@ class Soak:
         with self.lock:
             self.number += 1
             uid = films.uid_of(self.seed, STREAM, self.number)
-        return uid, films.dataset_of(films.part10(uid, screened=True))
+        return uid, dataset_of(films.part10(uid, screened=True))
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from chaos import bodies, die_at, films
 from chaos.ledger_file import looking_into
 from chaos.processes import Killable
 from chaos.wire import IMPLICIT, store
+from support.dicom_objects import dataset_of
 
 from config.settings import Settings, parse
 from node.demo.node_process import free_port
@@ -73,7 +74,7 @@ def die_once(folder: Path, point: int | str, number: int) -> tuple[str, list[str
     doomed.await_up()
     trail.touch()
     uid = films.uid_of(SEED, 0, number)
-    dataset = films.dataset_of(films.part10(uid, screened=True))
+    dataset = dataset_of(films.part10(uid, screened=True))
     told = store(port, uid, dataset, transfer=IMPLICIT)
     died = doomed.await_end(1.0 if told == 0 else 10.0) == -9
     name = trail.read_text().splitlines()[-1] if died else ""
@@ -121,7 +122,7 @@ def _at_the_end(node: Path, uid: str, dataset: bytes) -> list[str]:
     wrong = []
     if f"blake3:{blake3(content).hexdigest()}" != digest:
         wrong.append("file and ledger differ")
-    if films.dataset_of(content) != dataset:
+    if dataset_of(content) != dataset:
         wrong.append("the stored bytes are not those that were sent")
     if len(list((node / "spool").rglob("*.*"))) != 1:
         wrong.append("more than one file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,13 @@ def signed(folder: Path, by: Pair, name: str = "localhost", *, days: int = 90) -
     validity = ["-days", str(days), "-extfile", str(extra)]
     _openssl("x509", "-req", "-in", str(request), *signer, *validity, "-out", str(pair.certificate))
     return pair
+
+
+def trusting(by: Pair) -> ssl.SSLContext:
+    """What a client that trusts this authority speaks TLS with, whatever the certificate's name."""
+    context = ssl.create_default_context(cafile=str(by.certificate))
+    context.check_hostname = False
+    return context
 
 
 def _new_key(pair: Pair, name: str) -> list[str]:

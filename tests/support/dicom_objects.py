@@ -78,3 +78,20 @@ def write(path: Path, dataset: Dataset, transfer_syntax: str = uid.ExplicitVRLit
     """Write `dataset` as a Part 10 file; returns `path`."""
     path.write_bytes(encode(dataset, transfer_syntax))
     return path
+
+
+def dataset_start(part10: bytes) -> int:
+    """Where the dataset begins: group length (0002,0000) is the first element behind the preamble (PS3.10 7.1)."""
+    return 144 + int.from_bytes(part10[140:144], "little")
+
+
+def dataset_of(part10: bytes) -> bytes:
+    """What follows the file meta information, as it goes over the wire."""
+    return part10[dataset_start(part10) :]
+
+
+def encoded_dx(instance: str, size: int = 0) -> bytes:
+    """An encoded dataset of `instance` with about `size` bytes of noise for pixels; odd lengths occur in its header."""
+    columns = 50 if size < 1_000_000 else 2000
+    pixels = np.random.default_rng(size).integers(0, 4096, (max(size // 2 // columns, 1), columns), np.uint16)
+    return dataset_of(encode(radiograph_dataset(pixels, SOPInstanceUID=instance)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from support.dicom_objects import encode, radiograph_dataset
+from support.dicom_objects import dataset_of, encode, radiograph_dataset
 from support.report_cases import MODEL, scored
 
 from config.code_file import code_table
@@ -91,7 +91,7 @@ def receive(ledger: Ledger, spool: Spool, dataset: Dataset | None = None, *, at:
         sop_class_uid=str(dataset.SOPClassUID),
         sop_instance_uid=str(dataset.SOPInstanceUID),
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        dataset=content[_dataset_start(content) :],
+        dataset=dataset_of(content),
     )
     source = Source(
         reference=instance_reference(dataset),
@@ -105,11 +105,6 @@ def receive(ledger: Ledger, spool: Spool, dataset: Dataset | None = None, *, at:
         case_patients.register(c, case_id, [str(dataset.PatientID)])
         jobs.enqueue(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)
     return Received(case_id=case_id, source=source)
-
-
-def _dataset_start(part10: bytes) -> int:
-    """Offset behind preamble and file meta: group length (0002,0000) is the first element (PS3.10 7.1)."""
-    return 128 + 4 + 12 + int.from_bytes(part10[140:144], "little")
 
 
 MATCHED = ClinicalRecord(match=MatchClass.MATCH_ISSUER)

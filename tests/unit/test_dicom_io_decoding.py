@@ -15,6 +15,7 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from support.dicom_objects import encode, radiograph_dataset
 from support.encoded_films import LOSSLESS, LOSSY, PIXELS, rle
+from support.shared_data import DICOM, needs_dicom
 from support.tools import require_tool
 
 from dicom_io.decoding import pixel_format, stored_values
@@ -113,10 +114,7 @@ def test_high_throughput_streams_mean_the_same_to_another_decoder(syntax: str) -
     assert np.array_equal(decoded(encode(radiograph_dataset(), syntax, frame)), PIXELS)
 
 
-REAL = Path("/work/shared/data/dicom")
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real objects are not here")
+@needs_dicom
 @pytest.mark.parametrize(
     ("name", "syntax"),
     [
@@ -131,7 +129,7 @@ REAL = Path("/work/shared/data/dicom")
     ],
 )
 def test_real_films_decode(name: str, syntax: str) -> None:
-    dataset = dcmread(REAL / f"{name}.dcm")
+    dataset = dcmread(DICOM / f"{name}.dcm")
     values = stored_values(dataset, form := pixel_format(dataset))
     assert dataset.file_meta.TransferSyntaxUID == syntax
     assert values.shape == (dataset.Rows, dataset.Columns)
@@ -139,10 +137,10 @@ def test_real_films_decode(name: str, syntax: str) -> None:
     assert form.lowest <= values.min() < values.max() <= form.highest
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real objects are not here")
+@needs_dicom
 def test_a_real_film_is_the_same_film_in_every_encoding() -> None:
     def read(name: str) -> np.ndarray:
-        dataset = dcmread(REAL / f"{name}.dcm")
+        dataset = dcmread(DICOM / f"{name}.dcm")
         return stored_values(dataset, pixel_format(dataset)).astype(np.float64)
 
     assert np.array_equal(read("hip_jpeg_lossless_sv1__RG2"), read("hip_jpegls_lossless__RG2"))

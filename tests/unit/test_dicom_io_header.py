@@ -12,6 +12,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from support.dicom_objects import ROOT, encode, radiograph_dataset, write
+from support.shared_data import DICOM, needs_dicom
 
 from dicom_io.dicom_time import parse_date, parse_datetime, parse_offset, parse_time
 from dicom_io.errors import HeaderInvalid
@@ -27,7 +28,6 @@ from dicom_io.header import (
 from model.domain import AssigningAuthority, Identifier, NameGroup, Sex
 
 BERLIN = ZoneInfo("Europe/Berlin")
-REAL = Path("/work/shared/data/dicom")
 
 
 def raw(**values: bytes) -> Dataset:
@@ -268,9 +268,9 @@ def test_no_value_breaks_a_reader(values: dict[str, bytes]) -> None:
     remarks(dataset)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real objects are not here")
+@needs_dicom
 def test_real_names_in_iso_2022() -> None:
-    japanese = patient_identity(read_header(REAL / "header_japanese_iso2022__pydicom.dcm"))
-    korean = patient_identity(read_header(REAL / "header_korean_iso2022__pydicom.dcm"))
+    japanese = patient_identity(read_header(DICOM / "header_japanese_iso2022__pydicom.dcm"))
+    korean = patient_identity(read_header(DICOM / "header_korean_iso2022__pydicom.dcm"))
     assert japanese.name.alphabetic == NameGroup(family="やまだ", given="たろう")
     assert korean.name.alphabetic == NameGroup(family="김희중")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
-from support.dicom_objects import encode, radiograph_dataset, write
+from support.dicom_objects import dataset_start, encode, radiograph_dataset, write
 
 from dicom_io.header import patient_identity, read_header
 from dicom_io.radiograph import read_radiograph, refusals
@@ -172,7 +172,7 @@ def test_an_iso_2022_name_does_not_disturb_the_pixels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", ["dataset", "meta"])
 def test_stored_form_without_preamble_or_file_meta(tmp_path: Path, syntax: str, kept: str) -> None:
     part10 = encode(film(0, 819, 4095, 2457, WindowCenter="2048", WindowWidth="4096"), syntax)
-    start = 144 + int.from_bytes(part10[140:144], "little") if kept == "dataset" else 132
+    start = dataset_start(part10) if kept == "dataset" else 132
     (tmp_path / "a.dcm").write_bytes(part10[start:])
     found = read_radiograph(tmp_path / "a.dcm").pixels[0]
     assert [round(float(value), 4) for value in found] == [0.0, 0.2, 1.0, 0.6]

@@ -14,6 +14,7 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from support.dicom_objects import encode, film, radiograph_dataset, write
+from support.shared_data import DICOM, needs_dicom
 
 from dicom_io.acceptance import stated_view
 from dicom_io.errors import DicomIoError, HeaderInvalid, PixelDecodeError
@@ -22,7 +23,6 @@ from dicom_io.radiograph import read_radiograph, refusals
 from model.domain import Reason, Sex, View
 
 PIXELS = film()
-REAL = Path("/work/shared/data/dicom")
 
 
 def code(value: str, scheme: str, meaning: str) -> Dataset:
@@ -276,24 +276,25 @@ def test_no_dicom_object(tmp_path: Path) -> None:
         read_radiograph(tmp_path / "none")
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real objects are not here")
+@needs_dicom
 def test_real_films_are_bone_bright() -> None:
     hips = {
-        name: read_radiograph(REAL / f"hip_{name}__RG2.dcm").pixels for name in ("jpeg_lossless_sv1", "jpegls_lossless")
+        name: read_radiograph(DICOM / f"hip_{name}__RG2.dcm").pixels
+        for name in ("jpeg_lossless_sv1", "jpegls_lossless")
     }
     assert np.array_equal(*hips.values())
-    lossy = read_radiograph(REAL / "hip_jpeg_extended_12bit__RG2.dcm")
+    lossy = read_radiograph(DICOM / "hip_jpeg_extended_12bit__RG2.dcm")
     assert lossy.lossy
     assert np.abs(lossy.pixels - hips["jpegls_lossless"]).mean() < 0.02
-    chest = read_radiograph(REAL / "chest_pa_f_mono1_15bit_j2k_lossy__RG1.dcm")
+    chest = read_radiograph(DICOM / "chest_pa_f_mono1_15bit_j2k_lossy__RG1.dcm")
     rows, columns = chest.pixels.shape
     spine = chest.pixels[rows // 2, int(columns * 0.5)]
     lung = chest.pixels[int(rows * 0.3), int(columns * 0.25)]
     assert spine > lung
     assert (chest.spacing_mm, chest.view, chest.sex, chest.lossy) == (None, View.PA, Sex.FEMALE, True)
     assert chest.age_years == pytest.approx(64.5, abs=0.1)
-    assert Reason.BODY_PART in refusals(read_header(REAL / "hand_cr_j2k_lossless__Kakadu44.dcm"))
-    assert Reason.MODALITY in refusals(read_header(REAL / "rtimage__pynetdicom.dcm"))
+    assert Reason.BODY_PART in refusals(read_header(DICOM / "hand_cr_j2k_lossless__Kakadu44.dcm"))
+    assert Reason.MODALITY in refusals(read_header(DICOM / "rtimage__pynetdicom.dcm"))
 
 
 def test_a_dataset_without_file_meta_decodes(tmp_path: Path) -> None:

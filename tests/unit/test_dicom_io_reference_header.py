@@ -6,10 +6,11 @@ import pytest
 from pydicom import config, dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from support.report_cases import header
+from support.shared_data import DICOM
 
 from dicom_io.reference_header import reference_header
 
-REAL = sorted(Path("/work/shared/data/dicom").glob("*.dcm"))
+REAL = sorted(DICOM.glob("*.dcm"))
 
 
 def raw(keyword_values: dict[str, str], **changes: object) -> Dataset:

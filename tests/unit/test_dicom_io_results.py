@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from support.report_cases import MODEL, SIMULATED_MODEL, SOURCE_UID, context, header, radiograph, scored
+from support.shared_data import DICOM
 
 from dicom_io import codes
 from dicom_io.content_items import named, walk
 from dicom_io.results import BuiltObject, Installation, ReportInvalid, build_results
 from model.domain import Category, MatchClass, Mode, Quality, Reason, Scored
 
-REAL = sorted(Path("/work/shared/data/dicom").glob("*.dcm"))
+REAL = sorted(DICOM.glob("*.dcm"))
 
 
 def build(result: Scored | None = None, **changes: object) -> tuple[BuiltObject, ...]:

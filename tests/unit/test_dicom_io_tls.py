@@ -2,7 +2,6 @@
 
 import datetime as dt
 import socket
-import ssl
 import subprocess
 import time
 from contextlib import ExitStack
@@ -128,8 +127,7 @@ def test_a_client_certificate_of_another_authority_is_refused(
 
 
 def common_name(port: int, site: Pair) -> str:
-    context = ssl.create_default_context(cafile=str(site.certificate))
-    context.check_hostname = False
+    context = certificates.trusting(site)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, context.wrap_socket(plain) as secured:
         subject = secured.getpeercert()["subject"]
     return dict(pair[0] for pair in subject)["commonName"]

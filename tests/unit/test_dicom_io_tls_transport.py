@@ -12,7 +12,7 @@ import psutil
 import pytest
 from pynetdicom.dul import DULServiceProvider
 from support import certificates
-from support.dicom_objects import encode, radiograph_dataset
+from support.dicom_objects import encoded_dx
 from support.raw_dicom import DX, EXPLICIT, RawSender, fresh_uid, pdu, store_stream
 from support.reception import await_true, serving
 
@@ -25,13 +25,6 @@ from dicom_io.transport import Provider
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
-def dataset(instance: str, size: int) -> bytes:
-    """An encoded DX of about `size` bytes."""
-    part10 = encode(radiograph_dataset(SOPInstanceUID=instance, ImageComments="x" * 100))
-    plain = part10[144 + int.from_bytes(part10[140:144], "little") :]
-    return plain + b"\xfc\xff\xfc\xffOB\0\0" + size.to_bytes(4, "little") + bytes(range(256)) * (size // 256)
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> tuple[ReceptionTls, certificates.Pair]:
     folder = tmp_path_factory.mktemp("certificates")
@@ -42,9 +35,7 @@ def site(tmp_path_factory) -> tuple[ReceptionTls, certificates.Pair]:
 
 @pytest.fixture
 def tls(site) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(site[1].certificate))
-    context.check_hostname = False
-    return context
+    return certificates.trusting(site[1])
 
 
 @pytest.fixture
@@ -70,7 +61,7 @@ def test_what_is_stored_is_what_was_sent(tmp_path, start, tls, version, limit):
         assert any(isinstance(one, Provider) for one in threading.enumerate())
         for size in (256, 16_384, 3_000_064):
             instance = fresh_uid()
-            sent = dataset(instance, size)
+            sent = encoded_dx(instance, size)
             assert sender.store(sent, instance, limit=limit) == 0
             content = (tmp_path / stored[-1].spool_file).read_bytes()
             assert content == part10_head(DX, instance, EXPLICIT) + sent
@@ -81,7 +72,7 @@ def test_what_is_stored_is_what_was_sent(tmp_path, start, tls, version, limit):
 
 def test_requests_that_do_not_wait_are_answered_in_their_order(start, tls):
     port, stored = start()
-    sent = {(instance := fresh_uid()): dataset(instance, size) for size in (256, 500_224, 512)}
+    sent = {(instance := fresh_uid()): encoded_dx(instance, size) for size in (256, 500_224, 512)}
     with RawSender(port, tls=tls) as sender:
         sender.socket.sendall(b"".join(store_stream(data, one, DX, 16_384) for one, data in sent.items()))
         assert [sender.status() for _ in sent] == [0, 0, 0]
@@ -89,11 +80,11 @@ def test_requests_that_do_not_wait_are_answered_in_their_order(start, tls):
     assert [one.reference.sop_instance_uid for one in stored] == list(sent)
 
 
-@pytest.mark.parametrize("end", ["abort", "shutdown", "reset"])
+@pytest.mark.parametrize("end", ["abort", "shutdown", "close"])
 def test_an_object_that_breaks_off_leaves_nothing(tmp_path, start, tls, end):
     port, stored = start()
     instance = fresh_uid()
-    wire = store_stream(dataset(instance, 1_000_192), instance, DX, 16_384)
+    wire = store_stream(encoded_dx(instance, 1_000_192), instance, DX, 16_384)
     with RawSender(port, tls=tls) as sender:
         sender.socket.sendall(wire[:400_000])
         if end == "abort":

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
-from support.dicom_objects import encode, radiograph_dataset
+from support.dicom_objects import encoded_dx
 from support.raw_dicom import (
     COMMAND,
     DX,
@@ -47,14 +47,6 @@ from dicom_io.storage_scp import StorageScp
 
 PATHS = ("auto", "off")
 WIDE = 1 << 20
-
-
-def dataset(instance: str, size: int = 0) -> bytes:
-    """An encoded DX of `instance` with about `size` bytes of noise for pixels; odd lengths occur in its header."""
-    columns = 50 if size < 1_000_000 else 2000
-    pixels = np.random.default_rng(size).integers(0, 4096, (max(size // 2 // columns, 1), columns), np.uint16)
-    part10 = encode(radiograph_dataset(pixels, SOPInstanceUID=instance))
-    return part10[144 + struct.unpack_from("<I", part10, 140)[0] :]
 
 
 def files(directory: Path) -> list[Path]:
@@ -86,7 +78,7 @@ def expect_stored(scp, instance: str, sent: bytes) -> None:
 @pytest.mark.parametrize("size", [0, 4077, 131_066, 3_000_000])
 def test_what_is_stored_is_what_was_sent_whatever_the_pdu_size(scp, limit, size):
     instance = fresh_uid()
-    sent = dataset(instance, size)
+    sent = encoded_dx(instance, size)
     with RawSender(scp[0].port) as sender:
         assert sender.store(sent, instance, limit=min(limit, sender.max_pdu)) == 0
         sender.release()
@@ -103,7 +95,7 @@ def test_what_is_stored_is_what_was_sent_whatever_the_pdu_size(scp, limit, size)
 def test_any_fragmentation_gives_the_same_bytes(scp, command_room, data_room, per_pdu, step):
     """Values of any size, any number of them in a PDU, the command in pieces, bytes leaving the socket in pieces."""
     instance = fresh_uid()
-    sent = dataset(instance, 3000)
+    sent = encoded_dx(instance, 3000)
     values = iter(
         [
             *fragments(1, store_command(DX, instance), command_room, COMMAND),
@@ -142,7 +134,7 @@ def test_a_part_holds_what_was_written_however_it_came(tmp_path, pieces, head):
 
 def test_requests_that_do_not_wait_are_answered_in_their_order_and_then_the_release(scp):
     """Asynchronous operations were not negotiated (PS3.7 D.3.3.3), and senders are known that do it anyway."""
-    sent = {(instance := fresh_uid()): dataset(instance, size) for size in (10, 500_000, 20)}
+    sent = {(instance := fresh_uid()): encoded_dx(instance, size) for size in (10, 500_000, 20)}
     wire = b"".join(store_stream(data, instance, DX, 16_384) for instance, data in sent.items())
     with RawSender(scp[0].port) as sender:
         sender.socket.sendall(wire)
@@ -155,7 +147,7 @@ def test_echoes_between_objects_and_a_value_without_bytes(scp):
     with RawSender(scp[0].port) as sender:
         for size in (10, 200_000, 11):
             instance = fresh_uid()
-            sent = dataset(instance, size)
+            sent = encoded_dx(instance, size)
             assert sender.echo() == 0
             sender.socket.sendall(pdu(4, value(1, COMMAND | LAST, store_command(DX, instance))))
             sender.socket.sendall(pdu(4, b""))
@@ -171,7 +163,7 @@ def test_echoes_between_objects_and_a_value_without_bytes(scp):
 def test_an_object_that_breaks_off_leaves_nothing(tmp_path, path, end):
     with serving(tmp_path, fast_path=path) as (running, _):
         instance = fresh_uid()
-        half = store_stream(dataset(instance, 600_000), instance, DX, 65_536)[:300_000]
+        half = store_stream(encoded_dx(instance, 600_000), instance, DX, 65_536)[:300_000]
         with RawSender(running.port) as sender:
             sender.socket.sendall(half[: half.rindex(b"\x04\0\0\x01\0\0")])
             match end:
@@ -195,10 +187,10 @@ def test_an_object_over_its_limit_is_answered_a700_and_the_association_goes_on(t
     with serving(tmp_path, fast_path=path, maximum_object_mb=1) as (running, memory):
         with RawSender(running.port) as sender:
             instance = fresh_uid()
-            assert sender.store(dataset(instance, 1_500_000), instance) == 0xA700
+            assert sender.store(encoded_dx(instance, 1_500_000), instance) == 0xA700
             assert files(tmp_path) == []
             instance = fresh_uid()
-            assert sender.store(dataset(instance, 400_000), instance) == 0
+            assert sender.store(encoded_dx(instance, 400_000), instance) == 0
             sender.release()
         assert memory.words.count("accepted") == 1
 
@@ -211,10 +203,10 @@ def test_a_disk_that_fills_while_an_object_arrives_means_a700_and_nothing_left(t
     try:
         with serving(tmp_path, fast_path=path) as (running, _), RawSender(running.port) as sender:
             instance = fresh_uid()
-            assert sender.store(dataset(instance, 8_000_000), instance) == 0xA700
+            assert sender.store(encoded_dx(instance, 8_000_000), instance) == 0xA700
             assert files(tmp_path) == []
             instance = fresh_uid()
-            assert sender.store(dataset(instance, 1_000_000), instance) == 0
+            assert sender.store(encoded_dx(instance, 1_000_000), instance) == 0
             sender.release()
     finally:
         subprocess.run(["umount", tmp_path], check=True)
@@ -228,8 +220,8 @@ def test_a_failed_write_is_told_once_and_deleted(tmp_path, monkeypatch):
         instance = fresh_uid()
         with monkeypatch.context() as patch:
             patch.setattr(Part, "write", broken)
-            assert sender.store(dataset(instance, 100_000), instance) == 0xA700
-        assert sender.store(dataset(instance, 100_000), instance) == 0
+            assert sender.store(encoded_dx(instance, 100_000), instance) == 0xA700
+        assert sender.store(encoded_dx(instance, 100_000), instance) == 0
         sender.release()
     assert len(files(tmp_path)) == 1
     assert len(memory.words) == 2
@@ -329,7 +321,7 @@ def test_an_association_that_falls_silent_is_ended_by_the_idle_timer(tmp_path):
 
 def test_an_object_that_takes_longer_than_the_idle_time_is_not_idle(tmp_path):
     instance = fresh_uid()
-    wire = store_stream(dataset(instance, 200_000), instance, DX, 16_384)
+    wire = store_stream(encoded_dx(instance, 200_000), instance, DX, 16_384)
     with serving(tmp_path, idle_timeout=0.5) as (running, _), RawSender(running.port, timeout=8) as sender:
         for start in range(0, len(wire), 16_384):
             sender.socket.sendall(wire[start : start + 16_384])
@@ -358,7 +350,7 @@ def test_another_pynetdicom_means_the_stock_path_and_a_warning(tmp_path, monkeyp
     instance = fresh_uid()
     with serving(tmp_path) as (running, _), RawSender(running.port) as sender:
         assert sender.max_pdu == 131_072
-        assert sender.store(dataset(instance), instance) == 0
+        assert sender.store(encoded_dx(instance), instance) == 0
         sender.release()
     assert "reception.fast_path_refused" in "".join(capsys.readouterr())  # logs go to stderr once a command has run
 
@@ -409,7 +401,7 @@ def test_200_idle_associations_disturb_nobody_and_leave_nothing(tmp_path):
             for _ in range(5):
                 instance = fresh_uid()
                 with RawSender(running.port) as sender:
-                    assert sender.store(dataset(instance, 50_000), instance) == 0
+                    assert sender.store(encoded_dx(instance, 50_000), instance) == 0
                     sender.release()
             # What idle associations cost they cost always; what earlier tests left running in this process does not.
             assert min(cpu_of_a_second(process) for _ in range(5)) < 0.5, "half a core for doing nothing"
@@ -431,7 +423,7 @@ def test_more_than_1024_descriptors(tmp_path):
             instance = fresh_uid()
             with RawSender(running.port) as sender:
                 assert sender.socket.fileno() > 1024
-                assert sender.store(dataset(instance, 100_000), instance) == 0
+                assert sender.store(encoded_dx(instance, 100_000), instance) == 0
                 sender.release()
     finally:
         for descriptor in opened:
@@ -464,10 +456,10 @@ def test_a_100_mb_object_costs_less_than_30_mb(tmp_path):
         instance = fresh_uid()
         peak = Path(f"/proc/{server.pid}/status")
         with RawSender(port) as sender:
-            assert sender.store(dataset(instance, 10_000), instance) == 0  # warm
+            assert sender.store(encoded_dx(instance, 10_000), instance) == 0  # warm
             before = high_water(peak)
             instance = fresh_uid()
-            assert sender.store(dataset(instance, 100_000_000), instance) == 0
+            assert sender.store(encoded_dx(instance, 100_000_000), instance) == 0
             grown = high_water(peak) - before
             sender.release()
         server.communicate("stop\n")

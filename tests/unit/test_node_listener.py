@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from support.dicom_objects import encode, radiograph_dataset
+from support.dicom_objects import dataset_of, encode, radiograph_dataset
 from support.hl7 import message, pid
 from support.hospital import await_true
 
@@ -79,7 +79,7 @@ def test_a_file_stored_before_a_crash_is_adopted_at_the_next_start(tmp_path):
         sop_class_uid=str(dataset.SOPClassUID),
         sop_instance_uid=str(dataset.SOPInstanceUID),
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        dataset=content[144 + int.from_bytes(content[140:144], "little") :],
+        dataset=dataset_of(content),
     )
     running = Listener(configured(tmp_path / "node"))
     running.start()

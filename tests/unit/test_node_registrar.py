@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from pydicom import uid
 from pydicom.dataset import Dataset
-from support.dicom_objects import encode, radiograph_dataset
+from support.dicom_objects import dataset_of, encode, radiograph_dataset
 from support.hospital import await_true
 from support.node_parts import TAKEN, pipeline, receive
 
@@ -52,7 +52,7 @@ def take(registrar: Registrar, dataset: Dataset) -> StoredInstance:
         sop_class_uid=str(dataset.SOPClassUID),
         sop_instance_uid=str(dataset.SOPInstanceUID),
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        dataset=content[144 + int.from_bytes(content[140:144], "little") :],
+        dataset=dataset_of(content),
     ) as spooled:
         stored = StoredInstance(
             reference=instance_reference(dataset),

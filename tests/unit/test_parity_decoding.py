@@ -14,6 +14,7 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import pixel_array
 from support.dicom_objects import encode, radiograph_dataset
 from support.encoded_films import LOSSLESS, LOSSY
+from support.shared_data import DICOM
 
 from dicom_io import half_size, htj2k
 from dicom_io.decoding import halves, pixel_format, stored_index, stored_values
@@ -36,16 +37,14 @@ REDUCIBLE = {
     ),
     uid.HTJ2KLossless: imagecodecs.htj2k_encode,
 }
-ROUNDING = {uid.JPEGExtended12Bit: 2}
+ROUNDING = {uid.JPEGExtended12Bit: 1}
 """Inverse cosine transforms may round apart (ISO/IEC 10918-1 A.3.3 leaves their precision open)."""
 REFUSERS = {("gdcm", uid.JPEGExtended12Bit), ("pillow", uid.JPEGExtended12Bit)}
 DAMAGED = "hip_jpeg_extended_12bit__RG2"
 """Its scan header is no sequential one, which libjpeg refuses (-1038); its repaired twin is among the others."""
 WITHOUT_PIXELS = ("header_japanese_iso2022__pydicom", "header_korean_iso2022__pydicom")
 STREAMS = {**LOSSLESS, **{syntax: encoder for syntax, (encoder, _) in LOSSY.items()}}
-FILMS = sorted(
-    path for path in Path("/work/shared/data/dicom").glob("*.dcm") if path.stem not in (DAMAGED, *WITHOUT_PIXELS)
-)
+FILMS = sorted(path for path in DICOM.glob("*.dcm") if path.stem not in (DAMAGED, *WITHOUT_PIXELS))
 
 
 @functools.cache
