@@ -6,9 +6,9 @@ from model.train.plan import PlanError, SiteData, VirtualData, plan_from, preset
 def test_the_demo_preset_makes_the_shipped_bundle():
     plan = preset("demo", {})
     assert isinstance(plan.data, VirtualData)
-    assert (plan.data.patients, plan.folds, plan.side, plan.recipe.seed) == (12000, 2, 320, 7)
+    assert (plan.data.patients, plan.folds, plan.side, plan.recipe.seed) == (14000, 2, 320, 7)
     assert round(plan.data.patients * plan.held_out) == 1680
-    assert round(plan.data.patients * (1 - plan.held_out) * plan.apart) == 1032
+    assert round(plan.data.patients * (1 - plan.held_out) * plan.apart) == 1971
 
 
 def test_the_site_preset_is_a_whole_plan_that_stops_early():
