@@ -117,11 +117,11 @@ def test_a_column_that_comes_from_dxa_is_refused(column):
         refuse_columns((*COLUMNS, column))
 
 
-def test_a_column_nobody_thought_of_is_refused_too(folder):
+def test_a_column_nobody_thought_of_is_refused_too(tmp_path):
     with pytest.raises(LeakageError, match="not one that training uses"):
         refuse_columns((*COLUMNS, "alendronate"))
     with pytest.raises(LeakageError, match="'outcome'"):
-        read_rows(write_manifest(folder / "run", [], (*COLUMNS, "outcome")))
+        read_rows(write_manifest(tmp_path, [], (*COLUMNS, "outcome")))
 
 
 def test_a_person_of_the_training_has_no_field_for_anything_but_truth_age_sex_and_weight():
@@ -136,9 +136,9 @@ def test_a_person_of_the_training_has_no_field_for_anything_but_truth_age_sex_an
         (COLUMNS, [("a", "", "2024-01-01", "", "", "", "", "")], "line 2 lacks"),
     ],
 )
-def test_a_manifest_that_lacks_something_is_refused(folder, columns, rows, words):
+def test_a_manifest_that_lacks_something_is_refused(tmp_path, columns, rows, words):
     with pytest.raises(ManifestError, match=words):
-        read_rows(write_manifest(folder / "run", rows, columns))
+        read_rows(write_manifest(tmp_path, rows, columns))
 
 
 @pytest.mark.parametrize(
@@ -149,18 +149,18 @@ def test_a_manifest_that_lacks_something_is_refused(folder, columns, rows, words
         (("a", "a.dcm", "2020-03-20", "-2", "", "", "", ""), "no film is left"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_by_its_number(plan, folder, row, words):
-    manifest = write_manifest(folder / "run", [row])
-    (folder / "run" / "a.dcm").write_bytes((folder / "a.dcm").read_bytes())
+def test_a_row_that_cannot_be_used_is_named_by_its_number(plan, folder, tmp_path, row, words):
+    manifest = write_manifest(tmp_path, [row])
+    (tmp_path / "a.dcm").write_bytes((folder / "a.dcm").read_bytes())
     data = plan.data.model_copy(update={"manifest": manifest})
     with pytest.raises(ManifestError, match=words):
         material_of(plan.model_copy(update={"data": data}))
 
 
-def test_one_film_under_two_patients_is_refused(plan, folder):
+def test_one_film_under_two_patients_is_refused(plan, folder, tmp_path):
     rows = [ROWS[0], ("somebody-else", *ROWS[0][1:])]
-    manifest = write_manifest(folder / "run", rows)
-    (folder / "run" / "a.dcm").write_bytes((folder / "a.dcm").read_bytes())
+    manifest = write_manifest(tmp_path, rows)
+    (tmp_path / "a.dcm").write_bytes((folder / "a.dcm").read_bytes())
     data = plan.data.model_copy(update={"manifest": manifest})
     with pytest.raises(LeakageError, match="another patient"):
         material_of(plan.model_copy(update={"data": data}))
