@@ -113,6 +113,11 @@ def server_threads() -> set[threading.Thread]:
     return {one for one in threading.enumerate() if one.name.startswith(SERVER_THREADS)}
 
 
+def files(directory: Path) -> list[Path]:
+    """Every file below a folder: what reception has there, begun or whole."""
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
 def await_true(holds: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait until `holds`, at most `seconds`."""
     deadline = time.monotonic() + seconds

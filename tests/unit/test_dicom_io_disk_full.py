@@ -12,7 +12,7 @@ from pydicom import dcmread, uid
 from pynetdicom import AE
 from structlog.testing import capture_logs
 from support.dicom_objects import encode, radiograph_dataset
-from support.reception import RawAssociation, serving
+from support.reception import RawAssociation, files, serving
 
 from dicom_io.storage_scp import StorageScp
 
@@ -49,22 +49,18 @@ def send(scp: StorageScp, *films: bytes) -> list[int]:
     return statuses
 
 
-def stored(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
 @pytest.mark.parametrize("fast_path", ["auto", "off"])
 def test_four_films_on_a_disk_for_two(small_disk: Path, fast_path: str) -> None:
     films = [film(number) for number in range(1, 5)]
     with serving(small_disk, fast_path=fast_path) as (scp, memory), capture_logs() as logs:
         assert send(scp, *films) == [0x0000, 0x0000, 0xA700, 0xA700]
         assert memory.words == ["accepted", "store_a700_no_space", "store_a700_no_space"]
-        whole = stored(small_disk)
+        whole = files(small_disk)
         assert [path.suffix for path in whole] == [".dcm", ".dcm"]
         assert all(path.stat().st_size > ROWS * COLUMNS * 2 for path in whole)
         whole[0].unlink()
         assert send(scp, films[2]) == [0x0000]
-        assert len(stored(small_disk)) == 2
+        assert len(files(small_disk)) == 2
     assert [one for one in logs if one["event"] == "store.no_space"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydicom import config, dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from support.report_cases import header
-from support.shared_data import DICOM
+from support.shared_data import DICOM, needs_dicom
 
 from dicom_io.reference_header import reference_header
 
@@ -144,7 +144,7 @@ def test_names_survive_the_change_to_utf8(charset: str | list[str] | None, name:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.skipif(not REAL, reason="real headers are not on this machine")
+@needs_dicom
 @pytest.mark.parametrize("path", REAL, ids=lambda p: p.stem)
 def test_real_headers_are_cleaned_and_stay_as_they_are(path: Path) -> None:
     received = dcmread(path, stop_before_pixels=True)

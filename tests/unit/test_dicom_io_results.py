@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from support.report_cases import MODEL, SIMULATED_MODEL, SOURCE_UID, context, header, radiograph, scored
-from support.shared_data import DICOM
+from support.shared_data import DICOM, needs_dicom
 
 from dicom_io import codes
 from dicom_io.content_items import named, walk
@@ -215,7 +215,7 @@ def test_clinical_value_that_is_no_number_is_refused(value: float) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.skipif(not REAL, reason="real headers are not on this machine")
+@needs_dicom
 @pytest.mark.parametrize("path", REAL, ids=lambda p: p.stem)
 def test_real_headers_give_a_report(path: Path) -> None:
     source: Dataset = dcmread(path, stop_before_pixels=True)

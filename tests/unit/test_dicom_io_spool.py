@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread, uid
 from support.dicom_objects import encode, film, radiograph_dataset
+from support.reception import files
 
 from dicom_io.errors import HeaderInvalid, SpoolFull
 from dicom_io.spool import Spool, Spooled
@@ -30,10 +31,6 @@ def store(spool: Spool, dataset: bytes, instance: str = "1.2.3.4") -> Spooled:
         transfer_syntax_uid=uid.ExplicitVRLittleEndian,
         dataset=dataset,
     )
-
-
-def files(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file()]
 
 
 def test_a_stored_file_is_part_10_with_the_dataset_byte_for_byte(tmp_path: Path) -> None:

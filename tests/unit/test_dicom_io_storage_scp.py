@@ -18,6 +18,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from support.dicom_objects import encode, radiograph_dataset
+from support.reception import files
 
 from config.settings import Peer, Reception
 from dicom_io.admission import Rejection, judge
@@ -67,10 +68,6 @@ def rejection(association: Association) -> tuple[int, int, int]:
     assert association.is_rejected
     answer = association.acceptor.primitive
     return answer.result, answer.result_source, answer.diagnostic
-
-
-def files(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file()]
 
 
 def test_stored_before_success_and_reported_once(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pynetdicom.dul import DULServiceProvider
 from support import certificates
 from support.dicom_objects import encoded_dx
 from support.raw_dicom import DX, EXPLICIT, RawSender, fresh_uid, pdu, store_stream
-from support.reception import await_true, serving
+from support.reception import await_true, files, serving
 
 from config.settings import ReceptionTls
 from dicom_io.content_digest import digest_of
@@ -87,13 +87,13 @@ def test_an_object_that_breaks_off_leaves_nothing(tmp_path, start, tls, end):
     wire = store_stream(encoded_dx(instance, 1_000_192), instance, DX, 16_384)
     with RawSender(port, tls=tls) as sender:
         sender.socket.sendall(wire[:400_000])
-        await_true(lambda: list(tmp_path.rglob("*.part")))
+        await_true(lambda: files(tmp_path) != [])
         if end == "abort":
             sender.abort()
         elif end == "shutdown":
             with contextlib.suppress(OSError):  # the node closes without an answer
                 sender.socket.unwrap()
-    await_true(lambda: not [path for path in tmp_path.rglob("*") if path.is_file()])
+    await_true(lambda: files(tmp_path) == [])
     assert not stored
 
 

@@ -1,5 +1,7 @@
 import pytest
 
+from model.bundle import read_manifest
+from model.screener import DEMO_BUNDLE
 from model.train.plan import PlanError, SiteData, VirtualData, plan_from, preset, read_plan
 
 
@@ -9,6 +11,11 @@ def test_the_demo_preset_makes_the_shipped_bundle():
     assert (plan.data.patients, plan.folds, plan.side, plan.recipe.seed) == (14000, 2, 320, 7)
     assert round(plan.data.patients * plan.held_out) == 1680
     assert round(plan.data.patients * (1 - plan.held_out) * plan.apart) == 1971
+    shipped = read_manifest(DEMO_BUNDLE)
+    films = {data.use: data.count for data in shipped.training.data}
+    parts = films["image network, training"], shipped.calibration.patients, films["held-out test"]
+    assert sum(parts) == plan.data.patients
+    assert shipped.training.seed == plan.seed
 
 
 def test_the_site_preset_is_a_whole_plan_that_stops_early():

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.dicom_objects import encode, radiograph_dataset
 from support.postgres import Cluster
+from support.reception import files
 from support.s3_server import S3Server, credentials_file, s3_server
 
 from config.settings import Delivery, Destination, Reception, Settings, SettingsError, parse
@@ -192,7 +193,7 @@ def test_a_sender_keeps_its_image_while_the_bucket_is_away_and_nothing_is_left_b
             send_film(scp)
         assert answer.value.status == 0xA700
     assert seen == []
-    assert [path for path in (tmp_path / "spool").rglob("*") if path.is_file()] == []
+    assert files(tmp_path / "spool") == []
     spool = open_spool(s3_settings(tmp_path, server, prefix="reception"))
     with running(spool, seen.append) as scp:
         send_film(scp)

@@ -14,7 +14,7 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import pixel_array
 from support.dicom_objects import encode, radiograph_dataset
 from support.encoded_films import LOSSLESS, LOSSY
-from support.shared_data import DICOM
+from support.shared_data import DICOM, needs_dicom
 
 from dicom_io import half_size, htj2k
 from dicom_io.decoding import halves, pixel_format, stored_index, stored_values
@@ -96,7 +96,7 @@ def test_parity_of_encoded_films(syntax: uid.UID) -> None:
     expect_parity(dcmread(BytesIO(encode(radiograph_dataset(), syntax, STREAMS[syntax]()))))
 
 
-@pytest.mark.skipif(not FILMS, reason="the real objects are not here")
+@needs_dicom
 @pytest.mark.parametrize("path", FILMS, ids=lambda path: path.stem)
 def test_parity_of_real_films(path: Path) -> None:
     dataset = dcmread(path)
