@@ -136,6 +136,8 @@ class ObservationFact:
     """Version of the code table that judged the value."""
     visit: str = ""
     """Visit number (PV1-19) of a value that an ADT message carried; a cancelled visit takes it back."""
+    weak_time: bool = False
+    """The time is only that of the message or report: one that says the same again later makes it no later."""
 
 
 VOID_REASONS: frozenset[str] = frozenset({Unusable.VOID, Unusable.WRONG_PATIENT, Unusable.WITHDRAWN})
@@ -172,6 +174,8 @@ class DxaFact:
     usable: bool = True
     reason: str = ""
     """Coded reason when it is no truth, else empty."""
+    weak_time: bool = False
+    """As an observation's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +194,8 @@ class ExposureFact:
     available_at: dt.datetime
     cancelled: bool
     source: str
+    weak_time: bool = False
+    """As an observation's."""
 
 
 class MergeKind(enum.StrEnum):

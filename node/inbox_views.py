@@ -30,7 +30,8 @@ MINIMUM_WIDTH = 120
 _REASONS = {
     "NO_ID": "PID-3 or MRG-1 names no issuer (see clinical.mllp.default_issuer), or nobody",
     "UNTRUSTED_ISSUER": "the identifier's issuer is not one of the trusted clinical.issuers",
-    "IDENTIFIER_CONFLICT": "one message names identifiers of two persons; the sender, or a merge, has to clear it up",
+    "IDENTIFIER_CONFLICT": "one message names identifiers of two persons, or a number that two persons share; the "
+    "sender, or a merge, has to clear it up",
     "IDENTITY_CONFLICT": "values came with the demographics of somebody else; ask the sender whose they are",
     "SELF_MERGE": "a merge of a patient into the same one; ask the sender",
     "MERGE_CYCLE": "the merge would close a circle; see `osteon person merges`",

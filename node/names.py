@@ -30,7 +30,8 @@ _SHORT = {
     "Ŧ": "T",
 }
 _LONG = _SHORT | {"Ä": "AE", "Ö": "OE", "Ü": "UE", "Ø": "OE", "Œ": "OE", "Æ": "AE", "Å": "AA"}
-_NO_ID = re.compile(r"0*|(\d)\1{2,}|UNKNOWN.*|ANON.*|NONE|NULL|N/?A", re.IGNORECASE)
+_NO_ID = re.compile(r"0*|(\d)\1{2,}|UNKNOWN.*|ANON.*|NONE|NULL|NA", re.IGNORECASE)
+_PUNCTUATION = re.compile(r"[\s./-]")
 _KATAKANA = {code: code - 0x60 for code in range(0x30A1, 0x30F7)}
 """Katakana to hiragana: a reading is written in either."""
 _NOBODY_BORN_IN = 1900
@@ -54,8 +55,11 @@ class Contradiction(enum.StrEnum):
 
 
 def blocklisted(value: str) -> bool:
-    """Whether an identifier's value identifies nobody: empty, zeros, one digit three times or more, UNKNOWN, ANON..."""
-    return _NO_ID.fullmatch(value.strip()) is not None
+    """Whether an identifier's value identifies nobody: empty, zeros, one digit three times or more, UNKNOWN, ANON...
+
+    However it is punctuated: 999-99-9999 is what a missing social security number looks like.
+    """
+    return _NO_ID.fullmatch(_PUNCTUATION.sub("", value)) is not None
 
 
 def placeholder(name: PersonName) -> bool:

@@ -49,6 +49,7 @@ def exposure(
             available_at=envelope.sent_at,
             cancelled=cancelled,
             source=envelope.source,
+            weak_time=stated is None,
         )
     return RawObservation(
         patient=patient,
@@ -60,6 +61,7 @@ def exposure(
         observed=at,
         available_at=envelope.sent_at,
         source=envelope.source,
+        weak_time=stated is None,
     )
 
 

@@ -14,8 +14,11 @@ from node.feeds.hl7_rules import Rules
 from node.feeds.hl7_time import date, instant
 from node.names import blocklisted
 
-_NOT_A_PERSON = frozenset({"AN", "ANC", "AND", "ANT", "VN", "VS", "FI", "XX"})
-"""CX.5 types (table 0203) of accounts, visits and organisations: such a number may be another person's MRN."""
+_NOT_A_PERSON = frozenset(
+    {"AN", "ANC", "AND", "ANT", "VN", "VS", "FI", "XX"}  # accounts, visits, organisations
+    | {"SN", "MB", "GN", "GI", "GL", "WC", "WCN"}  # subscriber, member, guarantor: one number for a whole family
+)
+"""CX.5 types (table 0203) of numbers that may stand for somebody else, or for several, under the same issuer."""
 _SEXES = {"F": Sex.FEMALE, "M": Sex.MALE, "O": Sex.OTHER, "A": Sex.OTHER}
 _DELETABLE = ((5, Demographic.NAME), (7, Demographic.BIRTH_DATE), (8, Demographic.SEX))
 

@@ -97,6 +97,7 @@ def observation(obx: Segment, group: Group, envelope: Envelope, *, void: bool = 
         reference=obx.text(7),
         text=name,
         sub_id=sub_id,
+        weak_time=stated is None,
     )
 
 
@@ -128,6 +129,7 @@ def finding(segment: Segment, group: Group, envelope: Envelope, *, void: bool = 
         available_at=envelope.sent_at,
         source=envelope.source,
         visit=group.visit,
+        weak_time=stated is None,
     )
 
 

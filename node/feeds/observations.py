@@ -94,6 +94,8 @@ class RawObservation:
     """Name of the code as sent (OBX-3.2); tells regions of a DXA apart where the site says so."""
     sub_id: str = ""
     """OBX-4."""
+    weak_time: bool = False
+    """`observed` is only when it was reported or sent."""
 
 
 Read = ObservationFact | DxaFact | StatusFact | Remark
@@ -189,6 +191,7 @@ def _observation(
         status=raw.status,
         table_version=table.version,
         visit=raw.visit,
+        weak_time=raw.weak_time,
     )
 
 
@@ -239,6 +242,7 @@ def _dxa(raw: RawObservation, rule: CodeRule, status: Status, table: CodeTable) 
         source=raw.source,
         usable=not reason,
         reason=reason,
+        weak_time=raw.weak_time,
     )
 
 

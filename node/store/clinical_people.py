@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from model.domain import Identifier, PatientIdentity, Sex
 from node.facts import Change, ChangeKind, Demographic, PersonFact
-from node.names import VETO, blocklisted, conflicts
+from node.names import VETO, Contradiction, agree, blocklisted, conflicts, contradictions, same_issuer
 from node.store import clinical_persons as persons
 from node.store.alerts import AlertKind, raise_alert
 from node.store.clinical_persons import Known
@@ -122,7 +122,7 @@ class People:
         usable = [i for i in fact.identity.identifiers if self.trusts(i)]
         if not usable:
             raise Refused(Refusal.UNTRUSTED_ISSUER if fact.identity.identifiers else Refusal.NO_ID)
-        target = self._target(usable, at)
+        target = self._target(usable, fact.identity, at)
         written = 0
         for identifier in usable:
             forms = self.find_issued(identifier)
@@ -146,7 +146,7 @@ class People:
         self._c.execute(sa.update(person).where(person.c.id == key).values(blocked=True))
         return 1, (Change(kind=ChangeKind.TOMBSTONE, person_key=key),)
 
-    def _target(self, usable: list[Identifier], at: dt.datetime) -> int:
+    def _target(self, usable: list[Identifier], stated: PatientIdentity, at: dt.datetime) -> int:
         """The person that a list of identifiers speaks of; a new one when none of them is known."""
         self.prepare(usable)
         keys = {k.person_key for i in usable for k in self.find_issued(i)}
@@ -157,7 +157,29 @@ class People:
             # The list names two persons whom nobody has merged. That is for a person to decide, not for a feed.
             raise Refused(Refusal.IDENTIFIER_CONFLICT)
         # Who names only a merged-away identifier speaks of that person's row; the survivor's stays as it is.
-        return min(roots & keys or keys)
+        target = min(roots & keys or keys)
+        if not self._may_gain(target, usable, stated):
+            raise Refused(Refusal.IDENTIFIER_CONFLICT)
+        return target
+
+    def _may_gain(self, key: int, usable: list[Identifier], stated: PatientIdentity) -> bool:
+        """Whether the numbers of a statement that nobody knows yet may become those of the person it also names.
+
+        One shared number (an insurance's, a stand-in) would make two patients one. So nothing but the family name,
+        which a marriage changes, may contradict what is known. And who has another number of the issuer already, which
+        the statement does not list, must be named by its first number, the medical record's, or agree in demographics.
+        """
+        new = [i for i in usable if not self.find_issued(i)]
+        if not new:
+            return True
+        known = self.demographics(key) or self.demographics(self.root(key))
+        if known is not None and set(contradictions(known[0], stated)) - {Contradiction.FAMILY_NAME}:
+            return False
+        if usable[0] not in new or (known is not None and agree(known[0], stated)):
+            return True
+        listed = [i.authority for i in usable if i not in new]
+        issuers = [i.authority for i in new if not any(same_issuer(i.authority, one) for one in listed)]
+        return not any(same_issuer(k.identifier.authority, one) for k in self.kin(key) for one in issuers)
 
     def _look_up_roots(self, keys: Collection[int]) -> None:
         self._roots.update(persons.roots(self._c, keys))

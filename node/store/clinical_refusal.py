@@ -12,7 +12,8 @@ class Refusal(enum.StrEnum):
     """The identifier identifies nobody."""
     UNTRUSTED_ISSUER = "UNTRUSTED_ISSUER"
     IDENTIFIER_CONFLICT = "IDENTIFIER_CONFLICT"
-    """One statement names identifiers of two persons, or a half-stated issuer fits two."""
+    """One statement names identifiers of two persons, ties a new one to a person it does not fit, or a half-stated
+    issuer fits two."""
     SELF_MERGE = "SELF_MERGE"
     MERGE_CYCLE = "MERGE_CYCLE"
     MERGE_CONFLICT = "MERGE_CONFLICT"

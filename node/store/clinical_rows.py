@@ -41,6 +41,8 @@ DXA: Final = ("identifier_id", "region", "t_score", "z_score", "bmd", "usable", 
 DXA_EXTRA: Final = ("source", "seq")
 EXPOSURE: Final = ("identifier_id", "code", "start_at", "end_at", "cancelled")
 EXPOSURE_EXTRA: Final = ("available_at", "source", "seq")
+TIMES: Final = frozenset({"start_at", "stated_end_at", "end_at", "observed_at"})
+"""Of these, what a statement without a time of its own does not say."""
 
 
 def observation_row(fact: ObservationFact, identifier: int, seq: int | None) -> tuple[Columns, Columns]:

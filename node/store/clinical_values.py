@@ -1,20 +1,22 @@
 """Versions of keyed values (observations, DXA results, drugs): a correction inserts one and closes the old.
 
-Nothing is updated but `superseded_at`, and identical content writes nothing. What one transaction brings is collected:
-the open versions of all its keys are looked up together, what is new is written by one statement per table.
+Nothing is updated but `superseded_at` and, where a later frame says the same again, the frame's number; identical
+content writes nothing. What one transaction brings is collected: the open versions of all its keys are looked up
+together, what is new is written by one statement per table.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from node.facts import HL7_KEY
 from node.store.bulk_insert import insert_rows
+from node.store.clinical_rows import TIMES
 from node.store.clinical_schema import person_identifier
 
 _Slot: TypeAlias = tuple[str, int]
@@ -30,7 +32,7 @@ class Version:
     content: tuple[object, ...]
     usable: bool
     seq: int | None
-    """Number of the inbox frame that brought it; None when it came otherwise."""
+    """Number of the last inbox frame that said so; None when it came otherwise."""
 
 
 class Versions:
@@ -57,11 +59,13 @@ class Versions:
         self._usable = usable
         self._usable_at = content.index(usable)
         self._seq_at = extra.index("seq")
+        self._timeless = tuple(at for at, name in enumerate(content) if name not in TIMES)
         self._as_stated = as_stated
         self._asked: set[str] = set()
         self._open: dict[_Slot, Version] = {}
         self._new: list[tuple[Hashable, ...]] = []
         self._closed: list[dict[str, object]] = []
+        self._confirmed: list[dict[str, object]] = []
 
     def prepare(self, keys: Collection[str]) -> None:
         """Look up the open versions of these keys together."""
@@ -75,17 +79,29 @@ class Versions:
         return _slot(key, person_key) in self._open
 
     def put(
-        self, key: str, person_key: int, content: tuple[Hashable, ...], extra: tuple[Hashable, ...], at: dt.datetime
+        self,
+        key: str,
+        person_key: int,
+        content: tuple[Hashable, ...],
+        extra: tuple[Hashable, ...],
+        at: dt.datetime,
+        *,
+        weak_time: bool = False,
     ) -> tuple[bool, Version | None]:
         """Write a version unless the open one says the same. (whether it was written, the version it replaces).
 
-        A frame that is replayed late, out of quarantine, says nothing against what a later frame brought.
+        A frame that is replayed late, out of quarantine, says nothing against what a later frame brought or confirmed.
+        With `weak_time` a version that differs in time alone says the same: the first statement's time stands.
         """
         if key not in self._asked:
             self.prepare((key,))
         slot = _slot(key, person_key)
         old, seq = self._open.get(slot), extra[self._seq_at]
-        if old is not None and (old.content == content or _earlier(seq, old.seq)):
+        if old is not None and _earlier(seq, old.seq):
+            return False, None
+        if old is not None and self._same(old.content, content, weak_time=weak_time):
+            if _earlier(old.seq, _number(seq)):
+                self._confirm(slot, old, seq)
             return False, None
         if old is not None and old.id is None:
             old = self._stored(slot)
@@ -119,6 +135,16 @@ class Versions:
         self._asked.clear()  # others may write before the next look
         self._open.clear()
 
+    def _same(self, old: tuple[object, ...], new: tuple[object, ...], *, weak_time: bool) -> bool:
+        return old == new or (weak_time and all(old[at] == new[at] for at in self._timeless))
+
+    def _confirm(self, slot: _Slot, old: Version, seq: Hashable) -> None:
+        """A later frame says the same: an earlier one that is replayed after it is too late."""
+        stored = self._stored(slot) if old.id is None else old
+        if stored is not None:
+            self._confirmed.append({"row": stored.id, "by": seq})
+            self._open[slot] = replace(stored, seq=_number(seq))
+
     def _stored(self, slot: _Slot) -> Version | None:
         """The open version that this transaction has just written: it gets its number first."""
         self._write()
@@ -133,6 +159,11 @@ class Versions:
             closing = sa.update(t).where(t.c.id == sa.bindparam("row")).values(superseded_at=sa.bindparam("at"))
             self._c.execute(closing, self._closed)
             self._closed = []
+        if self._confirmed:
+            t = self.table
+            confirming = sa.update(t).where(t.c.id == sa.bindparam("row")).values(seq=sa.bindparam("by"))
+            self._c.execute(confirming, self._confirmed)
+            self._confirmed = []
         if self._new:
             columns = (*self._content, *self._extra, "key", "recorded_at")
             insert_rows(self._c, self.table, columns, self._new)

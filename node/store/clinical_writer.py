@@ -189,7 +189,7 @@ class Writer:
                 return
             key, patient = found or (key, patient)
         versions, content, extra = self._row(fact, patient.row, message.seq)
-        written, old = versions.put(key, patient.person_key, content, extra, message.at)
+        written, old = versions.put(key, patient.person_key, content, extra, message.at, weak_time=fact.weak_time)
         message.written += written
         if written and isinstance(fact, ObservationFact):
             message.tell(self._c, old, patient.person_key, usable=fact.usable, reason=fact.reason)

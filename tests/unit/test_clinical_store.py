@@ -29,6 +29,7 @@ from node.store.clinical_schema import (
     person,
     person_demographics,
 )
+from node.store.clinical_writer import Writer
 
 VALUE = "OBX|1|NM|29463-7^^LN||61.5|kg|||||F|||20250309"
 VISIT = "PV1|1|I" + "|" * 17 + "V77^^^HOSP"
@@ -59,7 +60,7 @@ def test_messages_become_facts_once_and_say_whom_they_touched(c):
     assert {x.person_key for d in done for x in d.changes} == {key_of(c)}
     assert weights(c) == [61.5]
     row = c.execute(sa.select(observation)).mappings().one()
-    assert (row["seq"], row["status"], row["source"]) == (2, "F", "HL7 ORU^R01 2")
+    assert (row["seq"], row["status"], row["source"]) == (3, "F", "HL7 ORU^R01 2"), "told by 2, confirmed by 3"
     assert row["table_version"]
 
 
@@ -69,6 +70,44 @@ def test_a_frame_replayed_late_says_nothing_against_a_later_one(c):
     assert clinical.apply(c, [weight(99.0)], when(13), seq=6) == Applied()
     assert weights(c, known_at=when(14)) == [62.5]
     assert clinical.apply(c, [weight(63.0)], when(15)).written == 1, "a value of another feed has no such number"
+
+
+def test_what_a_later_frame_confirmed_is_not_replaced_by_an_earlier_one(c):
+    clinical.apply(c, [weight(70)], when(10), seq=5)
+    assert clinical.apply(c, [weight(70)], when(12), seq=7) == Applied()
+    assert clinical.apply(c, [weight(80)], when(13), seq=6) == Applied(), "a correction that was itself taken back"
+    assert weights(c, known_at=when(14)) == [70]
+
+
+def test_a_frame_is_confirmed_within_one_transaction_too(c):
+    writer = Writer(c)
+    for seq in (5, 7):
+        writer.apply([weight(70)], when(12), seq=seq)
+    writer.flush()
+    assert clinical.apply(c, [weight(80)], when(13), seq=6) == Applied()
+    assert weights(c, known_at=when(14)) == [70]
+
+
+DIAGNOSIS = "DG1|1||M80.08XA^Fracture^I10C|||F"
+NUMBERED = "OBR|1|P1|F1|X^X^L\rOBX|1|NM|29463-7^^LN||61.5|kg|||||F"
+
+
+@pytest.mark.parametrize(("event", "body"), [("ADT^A08", DIAGNOSIS), ("ORU^R01", NUMBERED)])
+def test_a_statement_without_a_time_is_no_later_for_being_sent_again(c, event, body):
+    sent = "20250301090000+0000", "20250315090000+0000"
+    deliver(c, message(event, pid(), body, control="1", sent=sent[0]), at=when(1, 9))
+    (again,) = deliver(c, message(event, pid(), body, control="2", sent=sent[1]), at=when(15))
+    assert again.changes == ()
+    started = c.execute(sa.select(observation.c.start_at).where(observation.c.superseded_at.is_(None))).scalars()
+    assert started.all() == [when(1, 9)]
+
+
+def test_a_statement_without_a_time_that_says_something_new_counts_from_then(c):
+    deliver(c, message("ORU^R01", pid(), NUMBERED, control="1", sent="20250301090000+0000"), at=when(1, 9))
+    other = NUMBERED.replace("61.5", "62")
+    (done,) = deliver(c, message("ORU^R01", pid(), other, control="2", sent="20250315090000+0000"), at=when(15))
+    assert done.written == 1
+    assert weights(c) == [62]
 
 
 def test_identical_content_writes_nothing(c):
@@ -298,6 +337,59 @@ def test_results_that_contradict_the_person_of_their_second_identifier_are_not_t
     _, foreign = deliver(c, message("ADT^A04", known, control="1"), message("ORU^R01", stranger, VALUE, control="2"))
     assert foreign == Applied(refused=("IDENTITY_CONFLICT",))
     assert count(c, observation) == 0
+
+
+def shared(number, name, born, *, shared="A12345^^^INS^PI"):
+    return f"PID|1||{number}^^^HOSP^MR~{shared}||{name}||{born}|F"
+
+
+@pytest.mark.parametrize("event", ["ADT^A04", "ORU^R01"])
+@pytest.mark.parametrize(
+    ("name", "born"),
+    [
+        ("MÜLLER^BERTA^^^^^L", "19480312"),  # a twin
+        ("MÜLLER^ANNA^^^^^L", "19800601"),  # a daughter with her mother's name
+        ("BAUER^KLARA^^^^^L", "19600101"),
+        ("", ""),
+    ],
+)
+def test_a_number_that_two_patients_share_does_not_make_them_one(c, event, name, born):
+    known = shared("100001", "MÜLLER^ANNA^^^^^L", "19480312")
+    deliver(c, message("ADT^A04", known, control="1"), message("ORU^R01", known, VALUE, control="2"))
+    (other,) = deliver(c, message(event, shared("200002", name, born), VALUE.replace("61.5", "88"), control="3"))
+    assert set(other.refused) <= {"IDENTIFIER_CONFLICT", "IDENTITY_CONFLICT"}
+    assert other.refused
+    assert persons.find(c, "200002") == ()
+    assert weights(c) == [61.5]
+
+
+@pytest.mark.parametrize(
+    ("second", "name"),
+    [
+        ("200002^^^HOSP^MR~A12345^^^INS^PI", "MÜLLER^ANNA^^^^^L"),  # registered twice
+        ("200002^^^OTHER^MR~A12345^^^INS^PI", "SCHMIDT^ANNA^^^^^L"),  # married, another hospital
+        ("100001^^^HOSP^MR~B99999^^^INS^PI", "SCHMIDT^ANNA^^^^^L"),  # married, another insurance
+        ("100001^^^HOSP^MR~B99999^^^INS^PI", ""),
+    ],
+)
+def test_who_fits_what_is_known_gains_a_number(c, second, name):
+    deliver(c, message("ADT^A04", shared("100001", "MÜLLER^ANNA^^^^^L", "19480312"), control="1"))
+    born = "19480312" if name else ""
+    (again,) = deliver(c, message("ADT^A08", f"PID|1||{second}||{name}||{born}|F", control="2"), at=when(12))
+    assert again.refused == ()
+    assert key_of(c, second.split("^")[0]) == key_of(c)
+    assert count(c, person) == 1
+
+
+@pytest.mark.parametrize("stand_in", ["999-99-9999^^^SSA^SS", "000 00 0000^^^SSA^SS", "A12345^^^INS^SN"])
+def test_stand_ins_and_family_numbers_tie_nobody_together(c, stand_in):
+    first, second = (
+        shared("100001", "MÜLLER^ANNA^^^^^L", "19480312", shared=stand_in),
+        shared("200002", "MÜLLER^BERTA^^^^^L", "19480312", shared=stand_in),
+    )
+    done = deliver(c, message("ADT^A04", first, control="1"), message("ADT^A04", second, control="2"))
+    assert [d.refused for d in done] == [(), ()]
+    assert key_of(c) != key_of(c, "200002")
 
 
 def test_a11_leaves_demographics(c):
