@@ -133,7 +133,7 @@ _SEXES = (("women", Sex.FEMALE), ("men", Sex.MALE))
 
 
 def _judge_all(rows: SiteRows, floors: Floors) -> GroupFinding:
-    if why := _too_few(rows, 1):
+    if why := _too_few(rows):
         return _insufficient("all", rows, why)
     own = _measured("all", rows, rows.probability)
     faults = _faults(own, floors)
@@ -151,8 +151,8 @@ def _judge_all(rows: SiteRows, floors: Floors) -> GroupFinding:
 
 def _judge_sex(name: str, sex: Sex, rows: SiteRows, floors: Floors, everybody: GroupFinding) -> GroupFinding:
     """By the frozen thresholds; by the local calibration on its verifying half where all patients need one."""
-    own = rows.only(np.array([s is sex for s in rows.sex]))
-    if why := _too_few(own, 1):
+    own = rows.only(np.array([s is sex for s in rows.sex], np.bool_))
+    if why := _too_few(own):
         return _insufficient(name, own, why)
     found = _measured(name, own, own.probability)
     faults = _faults(found, floors)
@@ -166,11 +166,8 @@ def _judge_sex(name: str, sex: Sex, rows: SiteRows, floors: Floors, everybody: G
 
 
 def _under(local: LocalCalibration, name: str, rows: SiteRows, sex: Sex | None = None) -> GroupFinding:
-    """Figures on the verifying half under a local calibration."""
-    chosen = ~_half(rows.truth) & np.array([sex is None or s is sex for s in rows.sex])
-    other = rows.only(chosen)
-    if why := _too_few(other, 2):
-        return _insufficient(name, other, why)
+    """Figures on the verifying half under a local calibration; of who is judged, `_half` leaves enough there."""
+    other = rows.only(~_half(rows) & np.array([sex is None or s is sex for s in rows.sex]))
     p = recalibrated(other.probability, Line(coefficients=np.array([local.slope]), intercept=local.intercept))
     return _measured(name, replace(other, flagged=p >= local.t_high), p)
 
@@ -191,16 +188,17 @@ def _measured(name: str, rows: SiteRows, p: Floats) -> GroupFinding:
 
 def _faults(own: GroupFinding, floors: Floors) -> tuple[str, ...]:
     if own.table is None or own.slope is None or own.large is None:
-        return own.because
+        msg = f"{own.group} was not measured: that is no fault, and no merit"
+        raise ValueError(msg)
     return (*_below_floors(own.table, floors), *_outside(own.table), *_miscalibrated(own.slope, own.large))
 
 
-def _too_few(rows: SiteRows, parts: int) -> str:
+def _too_few(rows: SiteRows) -> str:
     positives, negatives = int(rows.truth.sum()), int((rows.truth == 0).sum())
-    need = LEAST_POSITIVES // parts, LEAST_NEGATIVES // parts
-    if positives >= need[0] and negatives >= need[1]:
+    if positives >= LEAST_POSITIVES and negatives >= LEAST_NEGATIVES:
         return ""
-    return f"{positives} with and {negatives} without osteoporosis by DXA; {need[0]} and {need[1]} are needed"
+    needed = f"{LEAST_POSITIVES} and {LEAST_NEGATIVES} are needed"
+    return f"{positives} with and {negatives} without osteoporosis by DXA; {needed}"
 
 
 def _insufficient(name: str, rows: SiteRows, why: str) -> GroupFinding:
@@ -218,7 +216,7 @@ def _after(why: str) -> str:
 
 
 def _calibrated_locally(rows: SiteRows) -> LocalCalibration:
-    half = _half(rows.truth)
+    half = _half(rows)
     fitted, other = rows.only(half), rows.only(~half)
     line = recalibration(fitted.probability, fitted.truth)
     points = operating_points(recalibrated(fitted.probability, line), fitted.truth)
@@ -234,12 +232,17 @@ def _calibrated_locally(rows: SiteRows) -> LocalCalibration:
     )
 
 
-def _half(truth: npt.NDArray[np.int64]) -> Flags:
-    """A fixed half of each class."""
-    rng, chosen = np.random.default_rng(_SEED), np.zeros(truth.size, np.bool_)
+def _half(rows: SiteRows) -> Flags:
+    """A fixed half, to fit on: of the ill and the others of each sex alike, the odd one left to verify.
+
+    So the other half holds at least half of what a group was judged on: no chance of the draw makes a sex too few.
+    """
+    sex = np.array(rows.sex)
+    rng, chosen = np.random.default_rng(_SEED), np.zeros(rows.truth.size, np.bool_)
     for label in (0, 1):
-        members = rng.permutation(np.flatnonzero(truth == label))
-        chosen[members[: members.size // 2]] = True
+        for own in Sex:
+            members = rng.permutation(np.flatnonzero((rows.truth == label) & (sex == own)))
+            chosen[members[: members.size // 2]] = True
     return chosen
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,35 +26,69 @@ class Job:
     sex: Sex = Sex.UNKNOWN
     weight_kg: float | None = None
 
+    def digest(self) -> str:
+        """Names what its row rests on besides model and settings: the file, and what is stated of it (16 hex digits).
+
+        The file by size and time of change, as `make` and `rsync` have it: its bytes would have to be fetched from the
+        archive once more, which takes about as long as screening them. A copy without its time is screened again.
+        Empty where there is no such file.
+        """
+        try:
+            found = self.path.stat()
+        except OSError:
+            return ""
+        facts = (found.st_size, found.st_mtime_ns, self.age_years, str(self.sex), self.weight_kg)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
 
 def jobs_of(source: Path) -> tuple[Job, ...]:
     """All files below a folder, or those a manifest names (relative to it), sorted.
 
     Raises:
-        SettingsError: the manifest lacks the column `file`, has others than known, a bad number, or names a file twice.
+        SettingsError: the manifest is not UTF-8, lacks the column `file`, has others than known or a bad value, or
+            names a file twice.
 
     """
     if source.is_dir():
         found = sorted(path for path in source.rglob("*") if path.is_file() and path.name != "DICOMDIR")
         return tuple(Job(file=path.relative_to(source).as_posix(), path=path) for path in found)
-    with source.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        columns = reader.fieldnames or ()
-        if "file" not in columns or set(columns) - set(_MANIFEST_COLUMNS):
-            msg = f"{source}: a manifest has the column `file` and may have {', '.join(_MANIFEST_COLUMNS[1:])}"
-            raise SettingsError(msg)
-        jobs = [_stated(source, number, row) for number, row in enumerate(reader, start=2)]
+    try:
+        jobs = _listed(source)
+    except UnicodeDecodeError as error:
+        msg = f"{source}: is not UTF-8; save the manifest as CSV in UTF-8"
+        raise SettingsError(msg) from error
     if len({job.file for job in jobs}) != len(jobs):
         msg = f"{source}: a file is named twice"
         raise SettingsError(msg)
     return tuple(sorted(jobs, key=lambda job: job.file))
 
 
+def _listed(source: Path) -> list[Job]:
+    with source.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines)
+        columns = reader.fieldnames or ()
+        if "file" not in columns or set(columns) - set(_MANIFEST_COLUMNS):
+            msg = f"{source}: a manifest has the column `file` and may have {', '.join(_MANIFEST_COLUMNS[1:])}"
+            raise SettingsError(msg)
+        return [_stated(source, reader.line_num, row) for row in reader]
+
+
 def _stated(source: Path, number: int, row: dict[str, str]) -> Job:
+    if not row.get("file"):
+        msg = f"{source}:{number}: column file is empty"
+        raise SettingsError(msg)
     try:
-        numbers = {name: float(row[name]) if row.get(name) else None for name in ("age_years", "weight_kg")}
+        numbers = {name: _positive(row[name]) if row.get(name) else None for name in ("age_years", "weight_kg")}
         sex = Sex(row.get("sex") or Sex.UNKNOWN)
     except ValueError as error:
-        msg = f"{source}:{number}: age_years and weight_kg are numbers, sex is F or M"
+        msg = f"{source}:{number}: age_years and weight_kg are numbers above 0, sex is F or M"
         raise SettingsError(msg) from error
     return Job(file=row["file"], path=source.parent / row["file"], sex=sex, **numbers)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        msg = "not above 0"
+        raise ValueError(msg)
+    return value

@@ -1,5 +1,8 @@
 """The results table of an archive run: one row per file, an honest head, and the same bytes for the same input.
 
+The head names the model and the settings that every row was made with, each row the input it rests on: a row goes on
+standing only while all of these are what they were, so that no score outlives what it was made from.
+
 While a run goes on, rows are appended to `<name>.part` as they become ready; a run that was stopped goes on from there.
 The finished table is sorted by file and replaces the old one at once. No patient's name or number stands in it.
 """
@@ -7,6 +10,7 @@ The finished table is sorted by file and replaces the old one at once. No patien
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -18,6 +22,8 @@ from config.settings import SettingsError
 SCREENED: Final = "screened"
 NOT_ASSESSED: Final = "not-assessed"
 FAILED: Final = "failed"
+_FIRST: Final = "# Osteon "
+"""How the head of every results table begins."""
 _SYNC_EVERY: Final = 50
 """Rows; a power cut costs at most so many images, which the next run screens again."""
 
@@ -40,13 +46,15 @@ class Row:
     p_clinical: str = ""
     sop_instance_uid: str = ""
     study_instance_uid: str = ""
+    input: str = ""
+    """`Job.digest` of what it rests on: of another input, it is no row of this file any more."""
 
 
 COLUMNS: Final = tuple(field.name for field in fields(Row))
 
 
 class Table:
-    """The table at `path`, made by the model that `head` names."""
+    """The table at `path`, made by the model and under the settings that `head` names."""
 
     def __init__(self, path: Path, head: tuple[str, ...]) -> None:
         self._path = path
@@ -58,7 +66,7 @@ class Table:
         """Rows of the finished table and of a run that was stopped, by file; failed ones are left out, to be retried.
 
         Raises:
-            SettingsError: a file is no such table, or was made with another model, engine or version.
+            SettingsError: a file is no such table, or was made with another model, engine, version or setting.
 
         """
         rows = [row for path in (self._path, self._part) for row in self._read(path)]
@@ -97,10 +105,30 @@ class Table:
                 lines = file.read().split("\n")
         except FileNotFoundError:
             return
-        count = len(self._head)
-        if lines[:count] != self._head or lines[count].rstrip("\r") != ",".join(COLUMNS):
-            msg = f"{path}: was made with another model, engine or version, or is no results table; give another --out"
-            raise SettingsError(msg)
+        except UnicodeDecodeError:
+            lines = [""]
+        count = len(self._refuse_another(path, lines))
         for values in csv.DictReader(lines[count:-1]):  # a line without its end was being written when the power went
             if None not in values.values():
                 yield Row(**values)
+
+    def _refuse_another(self, path: Path, lines: list[str]) -> list[str]:
+        """Its head, which is this one: what another model, setting or version made does not mix with these rows."""
+        head = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+        columns = "".join(lines[len(head) : len(head) + 1]).rstrip("\r")
+        differing = [pair for pair in itertools.zip_longest(head, self._head, fillvalue="") if pair[0] != pair[1]]
+        if not head or not head[0].startswith(_FIRST):
+            msg = f"{path}: is no results table of `osteon screen`; give another --out"
+        elif columns != ",".join(COLUMNS):
+            msg = (
+                f"{path}: was made by another version of Osteon, and its rows do not say which input they rest on: "
+                "none can be taken over; give another --out, where every file is screened again"
+            )
+        elif differing:
+            msg = (
+                f"{path}: was made with another model, engine, version or setting, and rows of both do not mix; give "
+                f"another --out. The table says {differing[0][0]!r}, this run {differing[0][1]!r}"
+            )
+        else:
+            return head
+        raise SettingsError(msg)

@@ -2,11 +2,13 @@
 
 Each file goes by the rules of the running node: header, decoding, pixel quality, gate, network, thresholds. There is no
 ledger, so clinical data come from the manifest only (columns `age_years`, `sex`, `weight_kg`), stated by whoever wrote
-it to belong to that file. The same files and model give the same table. Not allowed here: patients' names or numbers.
+it to belong to that file. The same files, manifest, settings and model give the same table, whatever it held before.
+Not allowed here: patients' names or numbers.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -24,19 +26,22 @@ def run(
 ) -> tuple[Row, ...]:
     """Screen what the table at `out` does not hold yet, and write it; `told` hears every row and how many were known.
 
+    A row whose file, or whose line in the manifest, has changed since is screened again and replaced.
+
     Raises:
-        SettingsError: the table is another's.
+        SettingsError: the table was made with another model or setting, or is none.
         NeverReady: no process could begin; the message says why the model cannot be used.
 
     """
     crew: Crew[tuple[str, ...], Job, Row] = Crew(functools.partial(_begin, settings), min(workers, len(jobs)))
     try:
+        inputs = {job.file: job.digest() for job in jobs}  # before the files are read: one that changes now shows later
         table = Table(out, crew.hello())
-        wanted = {job.file for job in jobs}
-        rows = {file: row for file, row in table.known().items() if file in wanted}
+        rows = {file: row for file, row in table.known().items() if row.input and row.input == inputs.get(file)}
         known = len(rows)
         for job, answer in crew.work([job for job in jobs if job.file not in rows]):
-            row = answer if isinstance(answer, Row) else _died(job, answer)
+            found = answer if isinstance(answer, Row) else _died(job, answer)
+            row = dataclasses.replace(found, input=inputs[job.file])
             table.append(row)
             rows[row.file] = row
             told(row, known)

@@ -13,7 +13,7 @@ from dicom_io.errors import HeaderInvalid, PixelDecodeError
 from dicom_io.header import read_header
 from dicom_io.radiograph import read_radiograph, refusals
 from model.domain import ClinicalRecord, MatchClass, NotAssessed, Observation, Radiograph, Scored, Sex
-from model.screener import Screener, load_screener
+from model.screener import STATED_DECIMALS, Screener, load_screener
 from node.active_model import active_bundle
 from node.archive_jobs import Job
 from node.archive_rows import FAILED, NOT_ASSESSED, SCREENED, Row
@@ -43,19 +43,31 @@ def begin(settings: Settings) -> tuple[tuple[str, ...], Callable[[Job], Row]]:
         prevalence=settings.model.site_prevalence,
         engines=wanted_engines(settings),
     )
-    row = functools.partial(_row, settings, screener, half_from(settings, screener.bundle))
-    return _head(screener), bounded(row, settings.model)
+    half = half_from(settings, screener.bundle)
+    row = functools.partial(_row, settings, screener, half)
+    return _head(settings, screener, half), bounded(row, settings.model)
 
 
-def _head(screener: Screener) -> tuple[str, ...]:
-    """What a reader must know before the first row."""
+def _head(settings: Settings, screener: Screener, half: int | None) -> tuple[str, ...]:
+    """What a reader must know before the first row; a table under another head is never continued."""
     facts = screener.facts
     simulated = "TRAINED ON SIMULATED IMAGES - NOT FOR CLINICAL USE" if facts.simulated_training else "trained on films"
     return (
         f"Osteon {importlib.metadata.version('osteon')}, model {facts.bundle_id} ({simulated})",
         f"computed by {screener.bundle.runtime.facts()}; files {screener.digest[:16]}",
+        _rules(settings, half),
         "Opportunistic screening, no diagnosis. BELOW does not exclude osteoporosis; codes say what was not assessed.",
     )
+
+
+def _rules(settings: Settings, half: int | None) -> str:
+    """Each setting that decides whether a film is scored, from which pixels, and on which scale the result is shown."""
+    share = settings.model.site_prevalence
+    scale = "probabilities as calibrated" if share is None else f"probabilities at model.site_prevalence {share!r}"
+    captures = "screened" if settings.reception.accept_secondary_capture else "not screened"
+    decoded = "in full" if half is None else f"at half resolution from {half} px"
+    age = f"model.minimum_age {settings.model.minimum_age!r}"
+    return f"{age}; {scale}; Secondary Captures {captures}; decoded {decoded}"
 
 
 def _row(settings: Settings, screener: Screener, half: int | None, job: Job) -> Row:
@@ -90,13 +102,18 @@ def _scored(job: Job, result: Scored, uids: dict[str, str]) -> Row:
         codes=" ".join(result.reasons),
         category=result.category,
         mode=result.mode,
-        probability=f"{result.probability:.4f}",
-        threshold_low=f"{result.t_low:.4f}",
-        threshold_high=f"{result.t_high:.4f}",
-        p_image=f"{result.p_image:.4f}",
-        p_clinical="" if result.p_clinical is None else f"{result.p_clinical:.4f}",
+        probability=_printed(result.probability),
+        threshold_low=_printed(result.t_low),
+        threshold_high=_printed(result.t_high),
+        p_image=_printed(result.p_image),
+        p_clinical="" if result.p_clinical is None else _printed(result.p_clinical),
         **uids,
     )
+
+
+def _printed(p: float) -> str:
+    """To the digits by which it was decided: who compares the columns comes to the category beside them."""
+    return f"{p:.{STATED_DECIMALS}f}"
 
 
 def _record(job: Job) -> ClinicalRecord:

@@ -13,7 +13,8 @@ from model.screener import DEMO_BUNDLE, Screener
 from model.site_verdict import Floors, GroupFinding
 from model.train.evaluate import SHORT, Extent, RealData, evaluate_on_phantoms, osta_lines
 from node.real_objects import judge_objects
-from node.site_verdicts import judge_table, keep_verdict
+from node.site_table import judge_table
+from node.site_verdicts import LeftOut, keep_verdict
 
 
 def extent(*, count: int, seed: int, workers: int, short: bool) -> Extent:
@@ -50,13 +51,17 @@ def show_site_verdict(settings: Settings, table: Path, *, bundle: str, by: str, 
 
     """
     loaded, own = load_bundle(_folder(bundle)), Floors(sensitivity=floors[0], specificity=floors[1])
-    finding, digest = judge_table(table, loaded.fusion, own)
     bundle_id = loaded.manifest.bundle_id
-    kept = keep_verdict(settings, finding, bundle_id=bundle_id, by=by, digest=digest, floors=own)
+    judged = judge_table(table, bundle_id, loaded.fusion, own)
+    digest, left_out = judged.digest, judged.left_out
+    kept = keep_verdict(
+        settings, judged.finding, bundle_id=bundle_id, by=by, digest=digest, floors=own, left_out=left_out
+    )
     console = Console()
     console.print(f"bundle {bundle_id}, table SHA-256 {digest}, floors SEN {floors[0]:g} SPC {floors[1]:g}, by {by}")
-    for group in finding.groups:
+    for group in judged.finding.groups:
         _print_group(console, group)
+    console.print(_left_out(left_out, kept.rows), soft_wrap=True, markup=False)
     ruler = ZHAO_2026_XRAY.predicted()
     console.print(
         f"literature: {ZHAO_2026_XRAY.source}, {ZHAO_2026_XRAY.studies} studies; next site SEN {ruler[0].low:.2f}-"
@@ -66,12 +71,22 @@ def show_site_verdict(settings: Settings, table: Path, *, bundle: str, by: str, 
     if loaded.manifest.training.simulated:
         console.print("TRAINED ON SIMULATED IMAGES - NOT FOR CLINICAL USE: no verdict changes that.", soft_wrap=True)
     console.print(
-        f"RESULT site-verdict verdict={kept.verdict.replace(' ', '-')} rows={kept.rows} by={by}", soft_wrap=True
+        f"RESULT site-verdict verdict={kept.verdict.replace(' ', '-')} rows={kept.rows} "
+        f"not_assessed={left_out.films} by={by}",
+        soft_wrap=True,
     )
 
 
 def _folder(bundle: str) -> Path:
     return DEMO_BUNDLE if bundle == "demo" else Path(bundle)
+
+
+def _left_out(own: LeftOut, scored: int) -> str:
+    if not own.films:
+        return "not assessed: none that the table tells of"
+    codes = " ".join(f"{code}={count}" for code, count in own.codes.items())
+    share = f"{own.films} of {own.films + scored} films ({own.positives} with osteoporosis by DXA)"
+    return f"not assessed: {share}, in no figure above: {codes}"
 
 
 def _print_group(console: Console, group: GroupFinding) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from model.domain import Sex
-from model.site_verdict import LEAST_POSITIVES, Floors, SiteRows, Verdict, judge_site
+from model.site_verdict import LEAST_NEGATIVES, LEAST_POSITIVES, Floors, SiteRows, Verdict, _half, judge_site
 
 T_HIGH = 0.30
 
@@ -60,6 +60,43 @@ def test_a_bent_scale_is_straightened_by_the_local_calibration():
     assert found.verdict is Verdict.LOCAL_CALIBRATION
     assert found.groups[0].local is not None
     assert found.groups[0].local.slope == pytest.approx(0.5, abs=0.1)
+
+
+def of_counts(women, men, *, seed):
+    """A site of so many (ill, others) of each sex, whose scale needs a local calibration."""
+    counts = (*women, *men)
+    truth, sex = np.repeat([1, 0, 1, 0], counts), np.repeat(["F", "F", "M", "M"], counts)
+    rng = np.random.default_rng(seed)
+    order, share = rng.permutation(truth.size), truth.mean()
+    truth, sex = truth[order], sex[order]
+    z = 2.8 * (rng.normal(size=truth.size) + 2.8 * truth) - 2.8**2 / 2 + np.log(share / (1 - share))
+    p = expit(z - 2.2)
+    return SiteRows(probability=p, flagged=p >= T_HIGH, truth=truth, sex=tuple(Sex(s) for s in sex))
+
+
+def test_a_sex_with_enough_patients_is_never_refused_for_the_size_of_a_half():
+    seen = set()
+    for seed in range(20):
+        found = verdict(of_counts((104, 400), (60, 400), seed=seed))
+        women = found.groups[1]
+        assert women.verdict is not Verdict.INSUFFICIENT_DATA
+        assert not any("needed" in why for why in women.because)
+        seen.add(found.verdict)
+    assert Verdict.LOCAL_CALIBRATION in seen
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.integers(0, 260), min_size=4, max_size=4))
+def test_the_verifying_half_holds_half_of_what_each_sex_is_judged_on(seed, counts):
+    rows = of_counts((counts[0], counts[1] + 1), (counts[2] + 1, counts[3]), seed=seed)
+    half = _half(rows)
+    assert (half == _half(rows)).all()
+    for sex in (Sex.FEMALE, Sex.MALE):
+        own = np.array([s is sex for s in rows.sex])
+        for label, least in ((1, LEAST_POSITIVES), (0, LEAST_NEGATIVES)):
+            members = own & (rows.truth == label)
+            if members.sum() >= least:
+                assert (members & ~half).sum() >= least / 2
 
 
 def test_weak_discrimination_is_not_accepted_and_no_calibration_is_offered():

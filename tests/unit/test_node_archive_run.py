@@ -1,5 +1,6 @@
 """The archive run: a crew that survives its members, a table that goes on where it was stopped, an honest head."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -8,13 +9,19 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.dicom_objects import radiograph_dataset, write
+from support.tiny_bundle import copy_tiny_bundle
 
-from config.settings import Model, SettingsError
+from config.settings import Model, Reception, Settings, SettingsError
+from model.bundle import load_bundle
 from model.domain import Sex
-from node.archive_jobs import jobs_of
+from model.screener import STATED_DECIMALS, Screener
+from node.archive_jobs import Job, jobs_of
 from node.archive_rows import COLUMNS, FAILED, NOT_ASSESSED, SCREENED, Row, Table
 from node.archive_run import by_reason
+from node.archive_screening import _head, _printed
 from node.crew import Crew, Died, NeverReady
 from node.serve import worker_count
 
@@ -126,6 +133,57 @@ def test_a_table_of_another_model_is_never_continued(tmp_path):
         Table(tmp_path / "x.csv", HEAD).known()
 
 
+def test_a_table_whose_rows_do_not_say_what_they_rest_on_is_never_continued(tmp_path):
+    older = [",".join(COLUMNS[:-1]), "a.dcm,screened" + "," * (len(COLUMNS) - 3)]
+    (tmp_path / "r.csv").write_text("\n".join([f"# {HEAD[0]}", *older, ""]))
+    with pytest.raises(SettingsError, match="which input they rest on: none can be taken over; give another --out"):
+        Table(tmp_path / "r.csv", HEAD).known()
+
+
+def test_the_line_in_which_two_heads_differ_is_said(tmp_path):
+    Table(tmp_path / "r.csv", HEAD).finish(rows())
+    with pytest.raises(SettingsError, match=r"setting.*The table says '# second', this run '# third'"):
+        Table(tmp_path / "r.csv", (HEAD[0], "third")).known()
+
+
+def test_every_setting_a_row_rests_on_stands_in_the_head(tmp_path):
+    screener = Screener(load_bundle(copy_tiny_bundle(tmp_path / "tiny")))
+    settings = [
+        Settings(),
+        Settings(model=Model(minimum_age=55)),
+        Settings(model=Model(site_prevalence=0.04)),
+        Settings(model=Model(site_prevalence=0.0400001)),
+        Settings(reception=Reception(accept_secondary_capture=True)),
+    ]
+    heads = [_head(own, screener, half) for own in settings for half in (None, 1600)]
+    assert len(set(heads)) == len(heads)
+    assert f", model {screener.facts.bundle_id} (" in heads[0][0], "`osteon evaluate --site` looks for it there"
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_what_is_printed_falls_on_the_same_side_of_a_threshold_as_what_was_compared(p, t):
+    p, t = round(p, STATED_DECIMALS), round(t, STATED_DECIMALS)
+    assert (float(_printed(p)), float(_printed(t))) == (p, t)
+
+
+def test_a_job_is_another_once_its_file_or_what_is_stated_of_it_changes(tmp_path):
+    film = tmp_path / "a.dcm"
+    film.write_bytes(b"film")
+    os.utime(film, ns=(5, 5))
+    job = Job(file="a.dcm", path=film, age_years=71.0, sex=Sex.FEMALE, weight_kg=58.0)
+    stated = ({"age_years": 45.0}, {"age_years": None}, {"sex": Sex.MALE}, {"weight_kg": 59.0}, {"weight_kg": None})
+    digests = [job.digest(), *(dataclasses.replace(job, **other).digest() for other in stated)]
+    for content, at in ((b"film", 6), (b"films", 5)):
+        film.write_bytes(content)
+        os.utime(film, ns=(at, at))
+        digests.append(job.digest())
+    assert len(set(digests)) == len(digests)
+    film.write_bytes(b"film")
+    os.utime(film, ns=(5, 5))
+    assert job.digest() == digests[0]
+    assert dataclasses.replace(job, path=tmp_path / "none.dcm").digest() == ""
+
+
 def test_jobs_of_a_folder_and_of_a_manifest(tmp_path):
     (tmp_path / "deep").mkdir()
     for name in ("b.dcm", "deep/a.dcm"):
@@ -141,11 +199,21 @@ def test_jobs_of_a_folder_and_of_a_manifest(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["path\na.dcm\n", "file,dxa\na,1\n", "file,sex\na,W\n", "file,age_years\na,old\n", "file\na\na\n"],
+    [
+        "path\na.dcm\n",
+        "file,dxa\na,1\n",
+        "file,sex\na,W\n",
+        "file,age_years\na,old\n",
+        "file,age_years\na,nan\n",
+        "file,weight_kg\na,-58\n",
+        "file\na\na\n",
+        "sex,file\nF\n",
+        "file\nM\u00fcller.dcm\n",
+    ],
 )
 def test_a_manifest_that_is_not_one_is_refused(tmp_path, text):
     manifest = tmp_path / "m.csv"
-    manifest.write_text(text)
+    manifest.write_text(text, encoding="latin-1")
     with pytest.raises(SettingsError, match=r"m\.csv"):
         jobs_of(manifest)
 
