@@ -115,9 +115,9 @@ Each object is of the source image's study; patient and study are the image's, n
 in Explicit VR Little Endian (pictures: RLE Lossless) and ISO_IR 192, or in the image's character set where that holds
 all texts (`report.charset`). UIDs are `2.25.` with a UUIDv5, in the installation's namespace, over image and content:
 the same content has the same UID. Times are in the image's Timezone Offset From UTC, else in the site's zone at the
-time of the study. One SR series for each image: an amendment is its next instance and names its predecessors; each
-version of a page has a series of its own. A result that is withdrawn is rejected by a note (IHE IOCM) and superseded by
-an SR that says so.
+time of the study, or of the report where the attribute cannot state that one (local mean time). One SR series for each
+image: an amendment is its next instance and names its predecessors; each version of a page has a series of its own. A
+result that is withdrawn is rejected by a note (IHE IOCM) and superseded by an SR that says so.
 
 ## The structured report
 

@@ -27,6 +27,7 @@ from pydicom.uid import (
 from pydicom.valuerep import DA, TM
 
 from dicom_io import codes, uids, wording
+from dicom_io.dicom_time import parse_offset
 from dicom_io.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MODEL_NAME
 from dicom_io.versions import Amends
 from dicom_io.words import Language
@@ -198,12 +199,17 @@ def part10(result_object: Dataset) -> bytes:
 
 
 def _offset(header: Dataset, context: ReportContext) -> dt.tzinfo:
-    """The source's stated offset, else the site zone's at study time, else the site zone's at result time."""
+    """The source's stated offset, else the site zone's at study time, else the site zone's at result time.
+
+    The last also where the one at study time cannot be written as &ZZXX (PS3.3 C.12.1.1): before zones were introduced
+    local mean time held, to the second, and a date that only fills the place of one may lie there.
+    """
     stated = str(header.get("TimezoneOffsetFromUTC") or "")
     if stated:
         return dt.datetime.strptime(stated, "%z").tzinfo or dt.UTC
-    at_study = _study_time(header, context.zone) or context.at.astimezone(context.zone)
-    return dt.timezone(at_study.utcoffset() or dt.timedelta())
+    at_result = context.at.astimezone(context.zone)
+    at_study = _study_time(header, context.zone) or at_result
+    return parse_offset(at_study.strftime("%z")) or dt.timezone(at_result.utcoffset() or dt.timedelta())
 
 
 def _study_time(header: Dataset, zone: ZoneInfo) -> dt.datetime | None:

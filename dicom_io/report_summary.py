@@ -49,6 +49,7 @@ class ReportSummary:
     """One version of a report. Holds patient data: not for logs."""
 
     sr_uid: str
+    """Of these bytes; a destination may have the report in another class, under another UID (`dicom_io.sr_class`)."""
     study_uid: str
     patient: PatientIdentity
     names: tuple[str, ...]

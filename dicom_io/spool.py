@@ -177,9 +177,11 @@ class Spool:
         return self._shelf.size(file)
 
     @contextlib.contextmanager
-    def retiring(self, file: str) -> Iterator[None]:
-        """Let no re-send of the same bytes to this listener be adopted while the block notes and deletes `file`."""
-        with self._turns[self._turn(file)]:
+    def retiring(self, *files: str) -> Iterator[None]:
+        """Let no re-send of the same bytes to this listener be adopted while the block notes and deletes `files`."""
+        with contextlib.ExitStack() as held:
+            for turn in sorted({self._turn(file) for file in files}):  # two files may share one
+                held.enter_context(self._turns[turn])
             yield
 
     def quarantined(self) -> Iterator[Shelved]:

@@ -1,9 +1,12 @@
 """Lets go of what has served its time: images, report bytes, files of feeds and audit. Nothing that is open is touched.
 
-An image's file is deleted before the ledger's note of it is committed: a crash in between leaves a row that is simply
-worked on again, never a file nobody knows of. The note comes first, for its row lock: where several hosts share the
-spool, one that receives the same bytes again waits for it. What "open" means is `node.store.retention`'s; the periods
-are the site's.
+A purge takes long and nobody waits for it: what was due when it was listed is asked once more in the transaction that
+lets it go, and stays where a person or news took the case up again meanwhile.
+
+An image's files are deleted before the ledger's note of it is committed: a crash in between leaves a row that is simply
+worked on again, never a file nobody knows of. The note comes first, for its row lock: whoever retries the case waits
+for it, and where several hosts share the spool, one that receives the same bytes again. What "open" means is
+`node.store.retention`'s; the periods are the site's.
 """
 
 from __future__ import annotations
@@ -55,61 +58,60 @@ class Keeper:
 
     def due(self) -> tuple[Released, ...]:
         """What a purge would let go now. Changes nothing."""
-        reports = self._reports()
         return (
             _sum("images", (self._size(image) for image in self._images())),
-            Released(kind="reports", count=len(reports), size=0),
+            Released(kind="reports", count=sum(len(batch) for batch, _ in self._reports()), size=0),
             _sum(_QUARANTINED, (one.size for one in self._quarantined())),
             *(_sum(kind, map(_size_of, files)) for kind, files in self._files()),
         )
 
     def purge(self) -> tuple[Released, ...]:
         """Let go what is due."""
-        reports = self._reports()
-        released = (
-            _sum("images", (self._delete(image) for image in self._images())),
-            Released(kind="reports", count=len(reports), size=0),
+        deleted = (self._delete(image) for image in self._images())
+        return (
+            _sum("images", (size for size in deleted if size is not None)),
+            Released(kind="reports", count=sum(self._empty(*batch) for batch in self._reports()), size=0),
             _sum(_QUARANTINED, map(self._drop, self._quarantined())),
             *self.purge_files(),
         )
-        for first in range(0, len(reports), _BATCH):
-            with self.ledger.begin() as c:
-                retention.empty_reports(c, reports[first : first + _BATCH])
-        return released
 
     def purge_files(self) -> tuple[Released, ...]:
         """Let go what is due of the files that each host has for itself: those of the feed and of the audit trail."""
         return tuple(_sum(kind, map(_unlink, files)) for kind, files in self._files())
 
     def _images(self) -> Iterator[KeptImage]:
-        clinical, periods, now = self.settings.clinical, self.settings.retention, self.now()
-        ended = max(dt.timedelta(days=periods.images), dt.timedelta(seconds=clinical.reprocess_window))
-        failed = dt.timedelta(days=periods.failed_images)
+        ended, failed = self._images_before()
         after = 0
         while not self.stopping.is_set():
             with self.ledger.read() as c:
-                batch = retention.images_due(
-                    c, ended_before=now - ended, failed_before=now - failed, after=after, limit=_BATCH
-                )
+                batch = retention.images_due(c, ended_before=ended, failed_before=failed, after=after, limit=_BATCH)
             if not batch:
                 return
             yield from batch
             after = batch[-1].case_id
 
-    def _reports(self) -> tuple[int, ...]:
+    def _images_before(self) -> tuple[dt.datetime, dt.datetime]:
+        """Images go of cases that ended before the first of these, or failed before the second."""
+        clinical, periods, now = self.settings.clinical, self.settings.retention, self.now()
+        ended = max(dt.timedelta(days=periods.images), dt.timedelta(seconds=clinical.reprocess_window))
+        return now - ended, now - dt.timedelta(days=periods.failed_images)
+
+    def _reports(self) -> Iterator[tuple[tuple[int, ...], dt.datetime]]:
+        """Cases whose pages are due, in batches, each with the time before which they ended."""
         period = self.settings.retention.reports
-        if period is None:
-            return ()
-        found: list[int] = []
-        before = self.now() - dt.timedelta(days=period)
-        while not self.stopping.is_set():
+        after = 0
+        while period is not None and not self.stopping.is_set():
+            before = self.now() - dt.timedelta(days=period)
             with self.ledger.read() as c:
-                last = found[-1] if found else 0
-                batch = retention.reports_due(c, ended_before=before, after=last, limit=_BATCH)
+                batch = retention.reports_due(c, ended_before=before, after=after, limit=_BATCH)
             if not batch:
-                break
-            found += batch
-        return tuple(found)
+                return
+            yield batch, before
+            after = batch[-1]
+
+    def _empty(self, case_ids: tuple[int, ...], before: dt.datetime) -> int:
+        with self.ledger.begin() as c:
+            return retention.empty_reports(c, case_ids, ended_before=before)
 
     def _files(self) -> tuple[tuple[str, list[Path]], ...]:
         periods, now = self.settings.retention, self.now()
@@ -130,14 +132,15 @@ class Keeper:
         self.spool.remove(one.file)
         return one.size
 
-    def _delete(self, image: KeptImage) -> int:
+    def _delete(self, image: KeptImage) -> int | None:
+        """Bytes of the files; None where they stay."""
         size = self._size(image)
-        own, *others = image.files
-        for file in others:
-            self.spool.remove(file)
-        with self.spool.retiring(own), self.ledger.begin() as c:
-            retention.note_image_gone(c, image, self.now())
-            self.spool.remove(own)
+        ended, failed = self._images_before()
+        with self.spool.retiring(*image.files), self.ledger.begin() as c:
+            if not retention.note_image_gone(c, image, self.now(), ended_before=ended, failed_before=failed):
+                return None
+            for file in image.files:
+                self.spool.remove(file)
         return size
 
     def _size(self, image: KeptImage) -> int:

@@ -4,6 +4,9 @@ It goes to the worklist of a person and repeats what the structured report says,
 is R (results stored, not verified) and never P or F: archives take an SR of a final message for a verified one. Patient
 data are those of the image. No reference range is stated: whatever lies inside one reads as normal. A result that is
 taken back names the same observations with OBX-11 D or W and no values.
+
+OS-SR-UID is the UID of the SR as it was frozen. A destination that gets it in another class has it under another UID,
+which depends on what it took of the versions before, and the message is fixed before anything is sent.
 """
 
 from __future__ import annotations

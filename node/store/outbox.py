@@ -62,7 +62,8 @@ class Delivery:
     """When the state was entered, or the last try ended."""
     error: str | None
     uncertain: bool
-    """A send is running, or an earlier one left something: some object of the version is or may be there."""
+    """A send is running, or an earlier one left something: some object of the version is or may be there. False while
+    it is delivered, which says so by itself."""
     since: dt.datetime
     """When it was opened, or taken up again; how long it may be tried is counted from there."""
     sent_at: dt.datetime | None = None
@@ -116,10 +117,14 @@ def mark_looked(c: Connection, case_id: int, version: int, destination: str, *, 
 
 
 def send_again(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
-    """`destination` did not keep what it had answered for: it is to be sent again, the same bytes."""
+    """`destination` did not keep what it had answered for: it is to be sent again, the same bytes.
+
+    It may have some of it all the same, for a search that finds nothing proves little: a newer version names this one.
+    """
     lock_case(c, case_id)
     values = _no_success(_unless_over(DeliveryState.WAITING), error)
-    _change(c, case_id, version, destination, _changing(**values, resends=delivery.c.resends + 1))
+    again = {"uncertain": True, "resends": delivery.c.resends + 1}
+    _change(c, case_id, version, destination, _changing(**values, **again))
 
 
 def begin_send(c: Connection, case_id: int, version: int, destination: str) -> bool | None:
@@ -153,11 +158,13 @@ def cancel_before(c: Connection, case_id: int, version: int) -> None:
 def mark_refused(c: Connection, case_id: int, version: int, destination: str, *, error: str) -> None:
     """`destination` will not take it, `error` says why without patient data; it stands in the list for a person.
 
-    Whether a send may have left something there stays as it is recorded: a refusal takes nothing back. A send that
-    ended so is counted by `mark_tried`.
+    Whether a send may have left something there stays as it is recorded: a refusal takes nothing back, nor does it of
+    what was delivered and is not kept. A send that ended so is counted by `mark_tried`.
     """
     lock_case(c, case_id)
-    _change(c, case_id, version, destination, _changing(**_no_success(_unless_over(DeliveryState.REFUSED), error)))
+    values = _no_success(_unless_over(DeliveryState.REFUSED), error)
+    left = sa.or_(delivery.c.uncertain, delivery.c.state == DeliveryState.DELIVERED)
+    _change(c, case_id, version, destination, _changing(**values, uncertain=left))
 
 
 def mark_tried(
@@ -183,7 +190,7 @@ def mark_tried(
 
 
 def wait_again(c: Connection, case_id: int, version: int, destination: str) -> None:
-    """Take a refused (or delivered and since lost) version up again; the caller touches its task."""
+    """Take a refused version up again; the caller touches its task."""
     lock_case(c, case_id)
     now = dt.datetime.now(dt.UTC)
     values = {"state": DeliveryState.WAITING, "proof": None, "at": now, "since": now}

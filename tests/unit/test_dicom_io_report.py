@@ -38,6 +38,7 @@ from support.tools import require_tool
 from dicom_io import codes, wording
 from dicom_io.content_items import number as numeric
 from dicom_io.content_items import separate
+from dicom_io.dicom_time import parse_datetime
 from dicom_io.envelope import part10
 from dicom_io.reference_header import reference_header
 from dicom_io.report import build_report
@@ -210,6 +211,7 @@ def test_flags_device_and_header_table() -> None:
         ({"StudyDate": "20260110"}, "+0100", "092031"),
         ({"TimezoneOffsetFromUTC": "-0330"}, "-0330", "045031"),
         ({"StudyDate": None}, "+0200", "102031"),
+        ({"StudyDate": "18580101"}, "+0200", "102031"),
     ],
 )
 def test_own_times_are_told_in_the_zone_of_the_source(changes: dict[str, str], offset: str, time: str) -> None:
@@ -218,6 +220,22 @@ def test_own_times_are_told_in_the_zone_of_the_source(changes: dict[str, str], o
     assert document.ContentTime == document.SeriesTime == document.InstanceCreationTime == time
     written = [i.get("ContributionDateTime") for i in document.ContributingEquipmentSequence]
     assert f"20260404{time}{offset}" in written
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "offset"),
+    [
+        ("Europe/Paris", "19000101", "+0200"),  # local mean time, +00:09:21
+        ("Asia/Seoul", "19000101", "+0900"),
+        ("Asia/Manila", "18400101", "+0800"),  # beyond the twelve hours west that the attribute can say
+        ("Asia/Kolkata", "19600101", "+0530"),
+    ],
+)
+def test_an_offset_of_the_days_before_zones_is_not_written(zone: str, day: str, offset: str) -> None:
+    document = report(source=header(StudyDate=day), zone=ZoneInfo(zone))
+    assert document.TimezoneOffsetFromUTC == offset
+    times = [i.get("ContributionDateTime") for i in document.ContributingEquipmentSequence]
+    assert parse_datetime(next(str(text) for text in times if text)) == context().at.replace(microsecond=0)
 
 
 def test_midnight_in_another_zone_changes_the_date() -> None:

@@ -2,13 +2,15 @@
 
 import dataclasses
 import datetime as dt
+from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
-from pydicom import uid
+from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from support.ledgers import NOON, scored, source
+from support.reporting import Desk, adt, weight
 
 from config.reconciliation import Reconciliation
 from config.settings import Delivery, Destination, Settings
@@ -19,7 +21,7 @@ from node.case import Delivered, Failed, NotApplicable, Proof, Withdrawn
 from node.delivery_record import begin_deliveries, record_delivered
 from node.errors import FailureCode, Retry
 from node.reconcile import Reconciler
-from node.store import alerts, cases, jobs, outbox, reconciliations, report_objects, sent
+from node.store import alerts, cases, jobs, outbox, reconciliations, report_objects, report_versions, sent
 from node.store.schema import outbox_object
 from node.store.sent import SentObject
 from node.tasks import DELIVER, deliver_key
@@ -325,3 +327,40 @@ def test_a_report_that_an_archive_loses_night_after_night_is_put_before_a_person
     with place.ledger.read() as c:
         assert outbox.one(c, case_id, 1, "pacs").state == "refused"
         assert "DELIVERY_REFUSED" in {one.kind for one in alerts.find(c)}
+        assert report_versions.released(c, case_id) == (1,)  # it answered for it all the same
+
+
+def test_a_report_that_the_archive_does_not_show_has_left_the_node_and_its_amendment_names_it(place, tmp_path):
+    desk = Desk(place.ledger, tmp_path)
+    case_id = desk.receive()
+    desk.work()
+    desk.deliver(case_id)
+    case = desk.case(case_id)
+    of, (report,) = case.source.reference, [one for one in case.objects if one.kind == "sr"]
+    thing = SentObject(
+        destination="pacs",
+        case_id=case_id,
+        version=1,
+        kind="sr",
+        sop_class_uid=report.sop_class_uid,
+        sop_instance_uid=report.sop_instance_uid,
+    )
+    with place.ledger.begin() as c:
+        sent.begin(c, [thing])
+        sent.answered(c, "pacs", {thing.sop_instance_uid: 0}, {})
+    image = listed(1)
+    image.StudyInstanceUID, image.SeriesInstanceUID = of.study_uid, of.series_uid
+    image.SOPInstanceUID, image.SOPClassUID = of.sop_instance_uid, of.sop_class_uid
+    with Archive([image]) as archive:
+        assert place.reconciler(archive).reconcile(DAY).missing_reports == (case_id,)
+    with place.ledger.read() as c:
+        assert outbox.one(c, case_id, 1, "pacs").state == "waiting"
+        assert report_versions.released(c, case_id) == (1,)
+    desk.tell(adt(), weight())
+    desk.work()
+    with place.ledger.read() as c:
+        (amended,) = report_objects.objects(c, case_id, 2, kind="sr")
+        assert report_versions.fate(c, case_id, 1) == "superseded"
+    (study,) = dcmread(BytesIO(amended.part10)).PredecessorDocumentsSequence
+    (named,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == report.sop_instance_uid

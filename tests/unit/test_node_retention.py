@@ -1,11 +1,15 @@
 """Retention: what has served its time goes, what is open for anybody stays, whatever its age."""
 
+import dataclasses
 import datetime as dt
 import json
 import os
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
+import sqlalchemy as sa
 from support.ledgers import NOON, scored, source
 
 from config.clinical import Clinical
@@ -21,9 +25,10 @@ from node.delivery_record import begin_deliveries
 from node.errors import FailureCode, GiveUp
 from node.housekeeping import MEDIANS, RETENTION, Housekeeper, ask_now
 from node.retention import Keeper, purge_and_tell
-from node.store import alerts, cases, duplicates, image_scores, outbox, report_objects, reviews
+from node.store import alerts, cases, duplicates, image_scores, outbox, report_objects, retention, reviews
 from node.store.jobs import claim, finish
-from node.tasks import HOUSEKEEPING, HOUSEKEEPING_LANE
+from node.store.schema import screening_case
+from node.tasks import ADVANCE, HOUSEKEEPING, HOUSEKEEPING_LANE, INFER_LANE
 
 LATER = dt.timedelta(days=400)
 IMAGE_SCORE = ImageScore(
@@ -180,6 +185,138 @@ def test_a_crash_between_file_and_ledger_is_simply_worked_on_again(place):
     (images, *_) = place.keeper().purge()
     assert (images.count, images.size) == (1, 0)
     assert due(place)["images"] == 0
+
+
+class Meanwhile(Spool):
+    """Something happens in the ledger once, after the purge has listed what is due."""
+
+    def __init__(self, place, happens):
+        super().__init__(place)
+        self.happens = happens
+
+    def size(self, file):
+        happens, self.happens = self.happens, lambda: None
+        happens()
+        return super().size(file)
+
+
+def purge_while(place, tmp_path, happens):
+    keeper = dataclasses.replace(place.keeper(), spool=Meanwhile(tmp_path / "spool", happens))
+    return {one.kind: one.count for one in keeper.purge()}
+
+
+def page_of(number, version):
+    uid = f"1.2.3.{number}.{version}"
+    return SimpleNamespace(kind="page", sop_class_uid="1.2.840.10008.5.1.4.1.1.7", sop_instance_uid=uid, part10=b"page")
+
+
+def amend(c, number, case):
+    """A second version that is to be sent."""
+    report_objects.freeze_once(c, number, 2, [page_of(number, 2)])
+    begin_deliveries(c, number, 2, ("pacs",))
+    cases.save(c, dataclasses.replace(case, version=2))
+
+
+def test_the_image_of_a_case_that_is_taken_up_again_during_the_purge_stays(place, tmp_path):
+    number, of, file = case_with_file(place, 1)
+    other, of_other, other_file = case_with_file(place, 2, b"second film")
+    for one, its in ((number, of), (other, of_other)):
+        save(place, Failed(case_id=one, source=its, code=FailureCode.PIXEL_DECODE, detail="x"))
+
+    def retried():
+        with place.ledger.begin() as c:
+            cases.reopen(c, number, kind=ADVANCE, lane=INFER_LANE)
+
+    assert purge_while(place, tmp_path, retried)["images"] == 1
+    assert file.exists()
+    assert not other_file.exists()
+    save(place, Failed(case_id=number, source=of, code=FailureCode.PIXEL_DECODE, detail="again"))
+    place.keeper().purge()
+    assert not file.exists()
+
+
+def test_an_image_that_other_bytes_came_for_during_the_purge_goes_with_them_the_next_time(place, tmp_path):
+    number, of, file = case_with_file(place, 1)
+    save(place, delivered(number, of))
+    other = place.spool.store(
+        sop_class_uid=of.reference.sop_class_uid,
+        sop_instance_uid=of.reference.sop_instance_uid,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        dataset=b"other film",
+    )
+
+    def sent():
+        with place.ledger.begin() as c:
+            again = source(1, study=1, content=b"other film", file=other.file)
+            duplicates.count(c, number, again, differs=True)
+
+    assert purge_while(place, tmp_path, sent)["images"] == 0
+    assert file.exists()
+    place.keeper().purge()
+    assert not file.exists()
+    assert not place.spool.path(other.file).exists()
+
+
+def test_files_that_an_older_release_named_go_together(place):
+    number, of, _ = case_with_file(place, 1)
+    for n, name in enumerate(("own.dcm", "other.dcm")):
+        place.spool.rename(of.spool_file if n == 0 else case_with_file(place, 2)[1].spool_file, name)
+    with place.ledger.begin() as c:
+        c.execute(sa.update(screening_case).where(screening_case.c.id == number).values(spool_file="own.dcm"))
+        again = source(1, study=1, content=b"other film", file="other.dcm")
+        duplicates.count(c, number, again, differs=True)
+        cases.save(c, delivered(number, of))
+    place.keeper().purge()
+    assert not place.spool.holds("own.dcm")
+    assert not place.spool.holds("other.dcm")
+
+
+def test_pages_that_are_made_during_a_purge_are_still_there_to_be_sent(place, tmp_path):
+    number, of, _ = case_with_file(place, 1)
+    with place.ledger.begin() as c:
+        report_objects.freeze_once(c, number, 1, [page_of(number, 1)])
+        cases.save(c, delivered(number, of))
+
+    def amended():
+        with place.ledger.begin() as c:
+            amend(c, number, delivered(number, of))
+
+    assert purge_while(place, tmp_path, amended)["reports"] == 0
+    with place.ledger.read() as c:
+        assert [one.part10 for one in report_objects.objects(c, number, 2)] == [b"page"]
+
+
+def test_what_somebody_has_in_hand_when_it_is_let_go_is_asked_for_again_after_him(place):
+    """On PostgreSQL nobody waits for the one writer: what the other transaction changes is not seen before it ends."""
+    number, of, _ = case_with_file(place, 1)
+    with place.ledger.begin() as c:
+        report_objects.freeze_once(c, number, 1, [page_of(number, 1)])
+        cases.save(c, delivered(number, of))
+    now = dt.datetime.now(dt.UTC) + LATER
+    over = {"ended_before": now, "failed_before": now}
+    with place.ledger.read() as c:
+        (image,) = retention.images_due(c, **over, after=0, limit=9)
+        assert retention.reports_due(c, ended_before=now, after=0, limit=9) == (number,)
+    begun = threading.Event()
+
+    def amended():
+        with place.ledger.begin() as c:
+            cases.lock_case(c, number)
+            begun.set()
+            time.sleep(0.3)
+            amend(c, number, delivered(number, of))
+
+    other = threading.Thread(target=amended)
+    other.start()
+    begun.wait(9)
+    with place.ledger.begin() as c:
+        assert retention.empty_reports(c, (number,), ended_before=now) == 0
+    with place.ledger.begin() as c:
+        assert not retention.note_image_gone(c, image, now, **over)
+    other.join(9)
+    with place.ledger.read() as c:
+        assert report_objects.whole(c, number, 1)
+        assert report_objects.whole(c, number, 2)
 
 
 def test_pages_keep_uid_and_digest_when_their_bytes_go_and_an_sr_keeps_its_bytes(place):

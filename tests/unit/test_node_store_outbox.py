@@ -140,6 +140,23 @@ def test_a_refusal_does_not_take_back_that_an_earlier_send_was_not_answered(ledg
         assert report_versions.released(c, case_id) == (1,)
 
 
+def test_what_was_delivered_and_is_not_kept_may_be_there_all_the_same(ledger: Ledger, case_id: int):
+    with ledger.begin() as c:
+        outbox.open_deliveries(c, case_id, 1, ["archive", "pacs", "third"])
+    for destination in ("archive", "pacs"):
+        deliver(ledger, case_id, destination)
+    with ledger.begin() as c:
+        outbox.send_again(c, case_id, 1, "archive", error="not found")
+        outbox.mark_refused(c, case_id, 1, "pacs", error="not kept")
+        outbox.mark_refused(c, case_id, 1, "third", error="SOP class refused")
+        found = {d.destination: (d.state, d.uncertain) for d in outbox.deliveries(c, case_id=case_id)}
+    assert found == {
+        "archive": (DeliveryState.WAITING, True),
+        "pacs": (DeliveryState.REFUSED, True),
+        "third": (DeliveryState.REFUSED, False),
+    }
+
+
 def test_opening_deliveries_again_changes_none(ledger: Ledger, case_id: int):
     with ledger.begin() as c:
         outbox.open_deliveries(c, case_id, 1, ["pacs"])

@@ -202,7 +202,8 @@ def test_a_report_is_withdrawn_after_its_page_was_let_go(made, tmp_path):
         post.settle()
         there = {(sop_class, uid) for sop_class, uid, _ in pacs.wire}
         with post.ledger.begin() as c:
-            retention.empty_reports(c, [1])
+            later = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+            assert retention.empty_reports(c, [1], ended_before=later) == 1
             assert not report_objects.whole(c, 1, 1)
         withdraw(tmp_path, post)
         assert post.delivery(1, 2).state is DeliveryState.DELIVERED
