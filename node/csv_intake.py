@@ -6,13 +6,14 @@ Rows go through the same writer as HL7 messages, each as a message of its own; w
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
 from model.domain import Identifier
 from node.facts import Change, DxaFact, Fact, ObservationFact, PersonFact, replaces
 from node.feeds.csv_import import Absent, Opened, Outcome
+from node.feeds.csv_layout import Layout
 from node.feeds.csv_rows import RowFacts
 from node.feeds.csv_rules import FileRule
 from node.intake import sound
@@ -21,7 +22,7 @@ from node.store.clinical_bulk import introduce
 from node.store.clinical_message import Message
 from node.store.clinical_persons import Known
 from node.store.clinical_writer import Writer
-from node.store.csv_files import CsvState, OpenValue
+from node.store.csv_files import CsvState, Offered, OpenValue, Overtaken
 from node.store.engine import Connection, Ledger
 
 _END = {"done": CsvState.DONE, "held": CsvState.HELD, "rejected": CsvState.REJECTED}
@@ -53,15 +54,22 @@ class LedgerSink:
         self._trusted = trusted
         self._now = now
 
-    def opened(self, digest: str, source: str) -> Opened | None:
-        """Take up an import; None when this content was imported before."""
+    def opened(self, digest: str, layout: Layout | None) -> Opened | None:
+        """Take up an import; None when this content was imported before and still holds."""
         with self._ledger.begin() as c:
-            file = csv_files.open_file(c, digest, source, self._now())
+            file = csv_files.open_file(c, _offered(digest, layout), self._now())
+            overtaken = csv_files.overtaken(c, file)
         if file.state == CsvState.DONE:
             _log.info("csv_already_imported", import_id=file.id)
             return None
-        released = file.state == CsvState.RELEASED
-        return Opened(import_id=file.id, opened_at=file.recorded_at, rows_done=file.rows_done, released=released)
+        return Opened(
+            import_id=file.id,
+            opened_at=file.recorded_at,
+            rows_done=file.rows_done,
+            released=file.state == CsvState.RELEASED,
+            outdated=overtaken is not Overtaken.NO,
+            replaced=overtaken is Overtaken.WHOLLY,
+        )
 
     def write(self, import_id: int, rows: Sequence[RowFacts]) -> Sequence[tuple[int, str]]:
         """Write the facts of these rows; (row, code) of those that were refused."""
@@ -75,6 +83,11 @@ class LedgerSink:
             csv_files.advance(c, import_id, rows_done=rows[-1].row, written=batch.written)
             self._changed(c, changes)
         return refusals
+
+    def known(self, keys: Collection[str]) -> Collection[str]:
+        """Those of the keys under which something stands, or stood once."""
+        with self._ledger.read() as c:
+            return csv_files.known(c, keys)
 
     def absent(self, opened: Opened, prefix: str, present: Callable[[str], bool]) -> Absent:
         """What stands under this prefix and is not present, as facts that take it back."""
@@ -122,6 +135,18 @@ class LedgerSink:
         with self._ledger.begin() as c:
             alerts.raise_alert(c, alerts.AlertKind.QUARANTINED, "drop folder", rule)
         _log.warning("csv_refused", rule=str(rule))
+
+
+def _offered(digest: str, layout: Layout | None) -> Offered:
+    if layout is None:
+        return Offered(sha256=digest)
+    return Offered(
+        sha256=digest,
+        source=layout.name,
+        created=layout.created,
+        ordered=layout.ordered,
+        snapshot=layout.snapshot,
+    )
 
 
 class _Batch:

@@ -30,7 +30,10 @@ def list_files(
 
 @app.command()
 def release(number: int, *, config: ConfigOption = None) -> None:
-    """Import a held file as it is: its good rows, and, if it is a snapshot, its deletions."""
+    """Import a held file as it is: its good rows, and, if it is a snapshot, its deletions.
+
+    Of one that is older than what was imported of its source since, only rows that are not known yet; no snapshot.
+    """
     from node.csv_views import decide  # noqa: PLC0415 - see node/cli.py
     from node.store.csv_files import CsvState  # noqa: PLC0415
 

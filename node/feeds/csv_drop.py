@@ -42,7 +42,10 @@ class DropFolder:
         self._wait = wait
 
     def claim(self) -> tuple[Path, ...]:
-        """Claim every file that has settled; what lies in `processing/` already comes first."""
+        """Claim every file that has settled. They come as they were written, those from `processing/` among them.
+
+        Their names would tell no order, and a file that is taken after a later one of its source is held.
+        """
         for name in _FOLDERS:
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         before = {path: _state(path) for path in self._candidates()}
@@ -51,7 +54,9 @@ class DropFolder:
         for path, state in before.items():
             if state is not None and _state(path) == state:
                 self._claim(path)
-        return tuple(sorted(p for p in (self._folder / "processing").iterdir() if _is_csv(p)))
+        waiting = {p: _stat(p) for p in (self._folder / "processing").iterdir() if _is_csv(p)}
+        written = {p: stat[2] for p, stat in waiting.items() if stat is not None}  # else it was finished meanwhile
+        return tuple(sorted(written, key=lambda p: (written[p], p)))
 
     def held(self) -> tuple[int, ...]:
         """Numbers of the imports whose files wait for a person."""

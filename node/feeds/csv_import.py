@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 from zoneinfo import ZoneInfo
@@ -23,7 +23,7 @@ from node.feeds.csv_judge import Judgement, judge, usable_rows
 from node.feeds.csv_keys import key_prefix
 from node.feeds.csv_layout import Layout, layout_of, read_manifest
 from node.feeds.csv_rows import RowFacts, RowReader
-from node.feeds.csv_rules import MAX_LISTED, FileHeld, FileRejected, FileRule, FileUnfit, Problem
+from node.feeds.csv_rules import MAX_LISTED, FileHeld, FileRejected, FileRule, FileUnfit, Problem, RowRule
 from node.feeds.csv_shape import Shape, Stamp, check_shape, sha256_of, stamp
 from node.issuers import Issuers
 
@@ -49,6 +49,10 @@ class Opened:
     rows_done: int = 0
     released: bool = False
     """A person decided that it is to be taken although it was held."""
+    outdated: bool = False
+    """A file of its source that was made later is imported already: it may only add what nobody knows yet."""
+    replaced: bool = False
+    """It is outdated and a snapshot, or older than one: nothing of it may be taken, whoever releases it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +86,14 @@ class Outcome:
 class Sink(Protocol):
     """Where the rows go. The feed knows no store."""
 
-    def opened(self, digest: str, source: str) -> Opened | None:
-        """Take up an import; None when it has been done before."""
+    def opened(self, digest: str, layout: Layout | None) -> Opened | None:
+        """Take up an import; None when it was done before and still holds. `layout` is None where it cannot be said."""
 
     def write(self, import_id: int, rows: Sequence[RowFacts]) -> Sequence[tuple[int, str]]:
         """Store the facts of these rows in one transaction; (row, code) of those it refused."""
+
+    def known(self, keys: Collection[str]) -> Collection[str]:
+        """Those of the keys under which something stands, or stood once."""
 
     def absent(self, opened: Opened, prefix: str, present: Callable[[str], bool]) -> Absent:
         """What stands under keys that begin with `prefix` and are not `present`."""
@@ -147,7 +154,7 @@ class Importer:
             return Outcome(where="rejected", rule=why.rule, problems=(Problem(rule=why.rule),))
         layout = self._layout(path, sha256)
         named = layout if isinstance(layout, Layout) else None
-        opened = self._sink.opened(named.digest(sha256) if named else sha256, named.name if named else "")
+        opened = self._sink.opened(named.digest(sha256) if named else sha256, named)
         self._current = opened
         if opened is None:
             return Outcome(where="done")
@@ -220,9 +227,11 @@ class Importer:
         )
 
     def _check(self, found: Judgement, shape: Shape, opened: Opened) -> None:
-        """Raise FileHeld when too many rows are bad and nobody released the file."""
+        """Raise FileHeld when too many rows are bad, or the file is outdated, unless a person's release mends that."""
         if found.bad_rows * 100 > self._settings.max_bad_rows_percent * shape.rows and not opened.released:
             raise FileHeld(FileRule.TOO_MANY_BAD_ROWS, tuple(found.problems), rows=shape.rows, bad_rows=found.bad_rows)
+        if opened.replaced or (opened.outdated and not opened.released):
+            raise FileHeld(FileRule.OUTDATED, tuple(found.problems), rows=shape.rows, bad_rows=found.bad_rows)
 
     def _absent(self, layout: Layout, found: Judgement, shape: Shape, opened: Opened) -> Absent:
         """What a snapshot lacks. Raises FileHeld when it is too much and nobody released the file."""
@@ -236,9 +245,26 @@ class Importer:
 
     def _write(self, rows: Iterable[RowFacts], found: Judgement, opened: Opened) -> None:
         for batch in _batches(rows):
-            for row, code in self._sink.write(opened.import_id, batch):
+            new = self._new_only(batch, found) if opened.outdated else batch
+            for row, code in self._sink.write(opened.import_id, new):
                 found.note(row, code, column="patient_id")
             self._pause(PAUSE_SECONDS)
+
+    def _new_only(self, batch: Sequence[RowFacts], found: Judgement) -> Sequence[RowFacts]:
+        # Whose file a known value came with tells nothing: a later one may have stated it again, which leaves no trace.
+        known = frozenset(self._sink.known([key for row in batch for key in row.keys]))
+        for row in batch:
+            if not known.isdisjoint(row.keys):
+                found.note(row.row, RowRule.OUTDATED)
+        return [_without(row, known) for row in batch]
+
+
+def _without(row: RowFacts, known: frozenset[str]) -> RowFacts:
+    if known.isdisjoint(row.keys):
+        return row
+    keys = tuple(key for key in row.keys if key not in known)
+    facts = tuple(fact for fact in row.facts if getattr(fact, "key", "") not in known)
+    return replace(row, keys=keys, facts=facts if keys else ())
 
 
 def _unfit(why: FileUnfit, opened: Opened) -> Outcome:

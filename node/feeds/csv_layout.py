@@ -84,6 +84,11 @@ class Layout:
         return None if self.manifest is None else self.manifest.created
 
     @property
+    def ordered(self) -> bool:
+        """Whether a file that was made later goes before an earlier one. Statements about patients are dated each."""
+        return self.source.content is Content.OBSERVATIONS
+
+    @property
     def codec(self) -> str:
         """Python's codec; a byte order mark is no part of the first header."""
         return "utf-8-sig" if self.source.encoding == "utf-8" else self.source.encoding
@@ -114,9 +119,12 @@ class Layout:
             raise FileHeld(FileRule.HEADER)
 
     def digest(self, sha256: str) -> str:
-        """What makes an import the same one: the bytes of the file, and how they are read."""
+        """What makes an import the same one: the bytes of the file, when they were made, and how they are read.
+
+        A value that was corrected and set back is the same bytes again, made later.
+        """
         stated = [sha256, self.source.model_dump_json(), self.name, self.zone.key, self.snapshot]
-        if self.source.content is Content.PATIENTS:
+        if self.created is not None or self.source.content is Content.PATIENTS:
             stated.append(str(self.created))
         return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
 

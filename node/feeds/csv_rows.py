@@ -105,6 +105,7 @@ class RowReader:
     ) -> None:
         self._layout = layout
         self._import_id = import_id
+        self._available_at = available_at
         self._repeated = repeated
         self._ordinals: dict[int, int] = {}
         ours = layout.header()
@@ -158,7 +159,8 @@ class RowReader:
             return RowFacts(row=row, facts=(TombstoneFact(patient=identity.identifiers[0]),))
         stated = cells.get("valid_since", "")
         since = self._time(stated, "valid_since").start if stated else self._layout.created or UNDATED
-        return RowFacts(row=row, facts=(PersonFact(identity=identity, valid_since=since),))
+        # A date in the future must not hold against all that is said until then: the file's arrival is the latest.
+        return RowFacts(row=row, facts=(PersonFact(identity=identity, valid_since=min(since, self._available_at)),))
 
     def _observations(self, record: Sequence[str], row: int, *, told: bool) -> RowFacts:
         who = _remember(self._people, self._who_columns.pick(record), self._read_who)

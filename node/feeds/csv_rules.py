@@ -47,6 +47,8 @@ class FileRule(enum.StrEnum):
     TOO_MANY_BAD_ROWS = "TOO_MANY_BAD_ROWS"
     TOO_MANY_DELETIONS = "TOO_MANY_DELETIONS"
     """A snapshot lacks so many rows of its source that it may be half a file."""
+    OUTDATED = "OUTDATED"
+    """A file of its source that was made later is imported already."""
     FAILED = "FAILED"
     """The import broke; the log has the kind of error."""
 
@@ -69,6 +71,8 @@ class RowRule(enum.StrEnum):
     """A snapshot's row without an id of its own: its absence could not be told from a change."""
     DUPLICATE_ROW_ID = "DUPLICATE_ROW_ID"
     """Two rows of one file carry the same id; which of them holds is not known."""
+    OUTDATED = "OUTDATED"
+    """It speaks of what is known, in a file that was released although a later one of its source is imported."""
 
 
 class FileUnfit(Exception):

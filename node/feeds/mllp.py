@@ -162,7 +162,7 @@ class MllpServer:
             return
         reader, writer = streams
         self._count(peer, Outcome.CONNECTED)
-        link = Link(reader, writer, peer, self._settings, self._committer.submit, self._count)
+        link = Link(reader, writer, peer, self._settings, self._committer.line(), self._count)
         self._links[task] = link
         try:
             await link.serve()

@@ -2,6 +2,9 @@
 
 A durable commit costs an fsync whatever it holds, so this is what lets 32 senders share one disk. Each frame has its
 own answer: if a group fails, every frame of it is tried alone, and only the one at fault is answered AR 207.
+
+The frames of one link are stored in their order or not at all: once one was not stored, its sender repeats it after a
+new connection, and whatever had come behind it must not be stored before.
 """
 
 from __future__ import annotations
@@ -55,8 +58,17 @@ Count = Callable[[str, Outcome], None]
 
 
 @dataclass(slots=True)
+class _Line:
+    """What one link submits."""
+
+    broken: bool = False
+    """A frame of it was not stored."""
+
+
+@dataclass(slots=True)
 class _Job:
     frame: Arrived
+    line: _Line
     answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -70,12 +82,17 @@ class Committer:
         self._some = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mllp-commit")
 
-    def submit(self, frame: Arrived) -> asyncio.Future[Answer]:
-        """Queue a frame; its answer comes once it is committed."""
-        job = _Job(frame)
-        self._jobs.append(job)
-        self._some.set()
-        return job.answer
+    def line(self) -> Callable[[Arrived], asyncio.Future[Answer]]:
+        """For one link: queues a frame of it; the answer comes once the frame is committed."""
+        line = _Line()
+
+        def submit(frame: Arrived) -> asyncio.Future[Answer]:
+            job = _Job(frame, line)
+            self._jobs.append(job)
+            self._some.set()
+            return job.answer
+
+        return submit
 
     async def run(self) -> None:
         """Commit what is queued, group by group."""
@@ -99,6 +116,9 @@ class Committer:
         return group
 
     async def _commit_group(self, group: list[_Job]) -> None:
+        group = self._unbroken(group)
+        if not group:
+            return
         frames = [job.frame for job in group]
         loop = asyncio.get_running_loop()
         try:
@@ -106,8 +126,7 @@ class Committer:
         except NotStored:
             _log.warning("mllp_not_stored", frames=len(group))
             for job in group:
-                self._count(job.frame.peer, Outcome.NOT_STORED)
-                _settle(job, Answer(close=True))
+                self._not_stored(job)
         except Exception as error:  # noqa: BLE001 - outermost callback: one bad frame must not end the listener
             if len(group) > 1:
                 for job in group:
@@ -117,6 +136,18 @@ class Committer:
         else:
             for job, reply in zip(group, replies, strict=True):
                 _settle(job, Answer(reply=reply))
+
+    def _unbroken(self, group: list[_Job]) -> list[_Job]:
+        """Those that may be stored; the links of the others close."""
+        for job in group:
+            if job.line.broken:
+                self._not_stored(job)
+        return [job for job in group if not job.line.broken]
+
+    def _not_stored(self, job: _Job) -> None:
+        job.line.broken = True
+        self._count(job.frame.peer, Outcome.NOT_STORED)
+        _settle(job, Answer(close=True))
 
     def _failed(self, job: _Job, error: Exception) -> None:
         # The class only: a traceback or a message may quote the frame.

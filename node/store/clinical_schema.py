@@ -205,9 +205,13 @@ csv_file = sa.Table(
     sa.Column("rows_done", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("written", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("deleted", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("made_at", UtcDateTime),
+    sa.Column("snapshot", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 """One dropped file by content and reading (`sha256` is over both). Its name may name a patient and is not kept.
 
 `state`: importing, held, released, rejected or done. `rows_done` grows in the transaction that writes the rows, so that
 a crash repeats none. `written` counts new versions, `deleted` those of them that take back what a snapshot lacks.
+`made_at`: its place among the files of its source, none where that does not matter: when its writer says it was made,
+else when it came.
 """

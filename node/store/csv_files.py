@@ -1,9 +1,11 @@
 """The dropped files in the ledger: what became of each, how far an import has come, and what a person decided.
 
     importing -> done | held | rejected        held -> released -> done        held -> rejected
+    done -> importing: the same bytes came again after another file of their source
 
 A file is known by the digest of its bytes and of how they are read; its name is nowhere here. Who holds a file raises
-the alert in the same transaction, who decides clears it.
+the alert in the same transaction, who decides clears it. What a file of a source says holds until one that was made
+later says otherwise, so each has its place among them (`made_at`).
 """
 
 from __future__ import annotations
@@ -40,6 +42,31 @@ class CsvState(enum.StrEnum):
     DONE = "done"
 
 
+class Overtaken(enum.StrEnum):
+    """How far the files of its source that were made later, and are imported, leave a file anything to say."""
+
+    NO = "no"
+    """There are none."""
+    IN_PART = "in part"
+    """It may add what is not known yet."""
+    WHOLLY = "wholly"
+    """Nothing: it or one of them is a snapshot, and what that lacks is deleted. The source can write another one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """What is known of a file before it is read."""
+
+    sha256: str
+    """Digest of content and reading."""
+    source: str = ""
+    created: dt.datetime | None = None
+    """When its writer says it was made (aware); then this is part of the digest."""
+    ordered: bool = True
+    """Whether a file that was made later goes before it."""
+    snapshot: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CsvFile:
     """One dropped file."""
@@ -48,7 +75,7 @@ class CsvFile:
     sha256: str
     """Digest of content and reading."""
     recorded_at: dt.datetime
-    """When it was first taken."""
+    """When it was first taken; of bytes that came again after others of their source, when they did."""
     state: str
     rows: int
     bad_rows: int
@@ -58,6 +85,9 @@ class CsvFile:
     rows_done: int
     written: int
     deleted: int
+    made_at: dt.datetime | None
+    """Its place among the files of its source; None where that does not matter."""
+    snapshot: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +107,37 @@ class OpenValue:
     """As stated by the source."""
 
 
-def open_file(c: Connection, sha256: str, source: str, at: dt.datetime) -> CsvFile:
+def open_file(c: Connection, offered: Offered, at: dt.datetime) -> CsvFile:
     """Take up a file: a new one, one that a crash interrupted, or one that was held or rejected and comes again.
 
-    One that is done, or that a person released, keeps its state.
+    One that a person released keeps its state. So does one that is done, unless it bears no date and others of its
+    source were imported since: by coming again it says that its content holds again.
     """
-    new = {"sha256": sha256, "source": source, "recorded_at": at, "state": CsvState.IMPORTING, "rows": 0, "bad_rows": 0}
-    c.execute(insert(c, csv_file).values(new).on_conflict_do_nothing())
-    again = {"state": CsvState.IMPORTING, "reason": "", "rows_done": 0}
-    c.execute(
-        sa.update(csv_file).where(_t.sha256 == sha256, _t.state.in_([CsvState.HELD, CsvState.REJECTED])).values(again)
+    # A writer whose clock runs ahead must not hold the future against later files.
+    made_at = min(offered.created or at, at) if offered.ordered else None
+    taken = {"state": CsvState.IMPORTING, "made_at": made_at, "rows_done": 0}
+    new = {"sha256": offered.sha256, "source": offered.source, "snapshot": offered.snapshot, "recorded_at": at}
+    c.execute(insert(c, csv_file).values(taken | new | {"rows": 0, "bad_rows": 0}).on_conflict_do_nothing())
+    same = _t.sha256 == offered.sha256
+    unread = sa.update(csv_file).where(same, _t.state.in_([CsvState.HELD, CsvState.REJECTED]))
+    c.execute(unread.values(taken | {"reason": ""}))
+    if offered.created is None:
+        done = sa.update(csv_file).where(same, _t.state == CsvState.DONE, _t.id != _last_done(offered.source))
+        c.execute(done.values(taken | {"recorded_at": at, "written": 0, "deleted": 0}))
+    return CsvFile(**c.execute(sa.select(csv_file).where(same)).mappings().one())
+
+
+def overtaken(c: Connection, file: CsvFile) -> Overtaken:
+    """How far imports of files that were made later leave the file anything to say."""
+    if file.made_at is None:
+        return Overtaken.NO
+    later = sa.select(_t.snapshot).where(
+        _t.source == file.source, _t.state == CsvState.DONE, _t.made_at > file.made_at, _t.id != file.id
     )
-    return CsvFile(**c.execute(sa.select(csv_file).where(_t.sha256 == sha256)).mappings().one())
+    snapshot = c.execute(later.order_by(_t.snapshot.desc()).limit(1)).scalar_one_or_none()
+    if snapshot is None:
+        return Overtaken.NO
+    return Overtaken.WHOLLY if snapshot or file.snapshot else Overtaken.IN_PART
 
 
 def advance(c: Connection, file_id: int, *, rows_done: int, written: int) -> None:
@@ -113,18 +162,27 @@ def finish(c: Connection, file_id: int, state: CsvState, *, reason: str = "", ro
         alerts.raise_alert(c, alerts.AlertKind.QUARANTINED, _subject(file_id), f"{state} {reason}")
 
 
-def decide(c: Connection, file_id: int, state: CsvState) -> None:
-    """A person releases or rejects a held file.
+def decide(c: Connection, file_id: int, state: CsvState) -> Overtaken:
+    """A person releases or rejects a held file. How far later ones leave it anything to say.
 
     Raises:
-        NoSuchFile: there is none of this number, or it is not held.
+        NoSuchFile: there is none of this number, it is not held, or it is to be released and has nothing left to say.
 
     """
     held = sa.update(csv_file).where(_t.id == file_id, _t.state == CsvState.HELD)
-    if c.execute(held.values(state=state).returning(_t.id)).scalar_one_or_none() is None:
+    found = c.execute(held.values(state=state).returning(*_t)).mappings().one_or_none()
+    if found is None:
         msg = f"no file {file_id} is held; `osteon csv list --state held` shows those that are"
         raise NoSuchFile(msg)
+    left = overtaken(c, CsvFile(**found))
+    if state is CsvState.RELEASED and left is Overtaken.WHOLLY:
+        msg = (
+            f"file {file_id} cannot be released: a file of its source that was made later is imported, and one of the "
+            f"two is a snapshot; `osteon csv reject {file_id}`, and let the source write a new file"
+        )
+        raise NoSuchFile(msg)
     _clear(c, file_id)
+    return left
 
 
 def state_of(c: Connection, file_id: int) -> CsvState | None:
@@ -135,7 +193,7 @@ def state_of(c: Connection, file_id: int) -> CsvState | None:
 
 def find(c: Connection, *, state: str = "", limit: int = 50) -> tuple[CsvFile, ...]:
     """List files, latest first."""
-    wanted = sa.select(csv_file).order_by(_t.id.desc()).limit(limit)
+    wanted = sa.select(csv_file).order_by(_t.recorded_at.desc(), _t.id.desc()).limit(limit)
     if state:
         wanted = wanted.where(_t.state == state)
     return tuple(CsvFile(**row) for row in c.execute(wanted).mappings().all())
@@ -149,6 +207,12 @@ def open_values(c: Connection, prefix: str) -> Iterator[OpenValue]:
             for row in page:
                 yield _open_value(row)
             last = page[-1]["id"]
+
+
+def known(c: Connection, keys: Collection[str]) -> frozenset[str]:
+    """Those of these keys under which a value stands or stood, or was taken back."""
+    asked = [sa.select(t.c.key).where(t.c.key.in_(list(keys))) for t in (observation, dxa_result) if keys]
+    return frozenset(key for wanted in asked for key in c.execute(wanted).scalars())
 
 
 def observations_at(c: Connection, keys: Collection[str]) -> dict[str, OpenValue]:
@@ -195,6 +259,13 @@ def _open_value(row: sa.RowMapping) -> OpenValue:
     issuer = {name: values.pop(name) for name in ("namespace", "universal_id", "universal_id_type")}
     patient = Identifier(value=values.pop("patient_id"), authority=AssigningAuthority(**issuer))
     return OpenValue(patient=patient, **values)
+
+
+def _last_done(source: str) -> sa.ScalarSelect[int]:
+    """The number of the import of this source that holds against all others."""
+    done = sa.select(_t.id).where(_t.source == source, _t.state == CsvState.DONE)
+    place = sa.func.coalesce(_t.made_at, _t.recorded_at)
+    return done.order_by(place.desc(), _t.id.desc()).limit(1).scalar_subquery()
 
 
 def _subject(file_id: int) -> str:

@@ -192,6 +192,15 @@ def test_a_file_left_by_a_crash_is_taken_again(drop):
     assert drop.files("done") == ["a.csv"]
 
 
+def test_files_that_wait_together_are_taken_in_the_order_they_were_written_in(drop):
+    for number, name in enumerate(("c.csv", "a.csv", "b.csv")):
+        written = 1_700_000_000 + number
+        os.utime(drop.put(lines(row(value=str(61 + number))), name), (written, written))
+    drop.look()
+    assert [f.id for f in drop.imports()] == [3, 2, 1]
+    assert drop.standing() == [("CSV||=r1", 63.0)]
+
+
 def test_a_symlink_a_folder_and_a_file_beyond_2_gib_are_refused(drop, tmp_path):
     drop.look()
     (tmp_path / "elsewhere.csv").write_text(lines(row()))

@@ -1,6 +1,8 @@
 """MLLP framing and answers: every row of the table in clinical-data.md section 2."""
 
+import asyncio
 import contextlib
+import threading
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +12,7 @@ from support.mllp import AT, FS, VT, Feed, Peer, adt, block
 
 from node.feeds.hl7_ack import HEADER_BYTES
 from node.feeds.inbox import accept
-from node.feeds.mllp_committer import NotStored
+from node.feeds.mllp_committer import Answer, Arrived, Committer, NotStored
 from node.feeds.mllp_framing import Block, Framer
 from node.feeds.outcome import Outcome
 
@@ -212,6 +214,63 @@ def test_what_is_not_stored_closes_the_link_without_an_answer(serve):
     peer.send(block(adt("1")))
     assert peer.answer() is None
     assert feed.counts[Outcome.NOT_STORED] == 1
+
+
+def test_once_a_message_was_not_stored_none_that_came_behind_it_on_the_link_is(serve):
+    entered, queued = threading.Event(), threading.Event()
+
+    def commit(frame):
+        if not entered.is_set():
+            entered.set()
+            queued.wait(10)
+            raise NotStored
+        return accept(frame, at=AT).ack
+
+    peer, feed = serve(commit)
+    peer.send(block(adt("1")))
+    entered.wait(10)
+    peer.send(block(adt("2")))
+    threading.Event().wait(0.3)
+    queued.set()
+    assert peer.answer() is None
+    feed.await_count(Outcome.NOT_STORED, 2)
+    again = Peer(feed.server.port)
+    again.send(block(adt("1")) + block(adt("2")))
+    assert [again.answer(), again.answer()] == [["AA", "1"], ["AA", "2"]]
+    assert [frame for frame, _ in feed.stored] == [adt("1"), adt("2")]
+    again.socket.close()
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["in groups", "one by one"])
+def test_frames_of_other_links_are_stored_although_one_link_breaks(alone):
+    """`alone`: the group fails, so that each of its frames is tried by itself."""
+    stored = []
+
+    def commit(arrived):
+        if alone and len(arrived) > 1:
+            raise ZeroDivisionError
+        if arrived[0].data == b"1":
+            raise NotStored
+        stored.extend(frame.data for frame in arrived)
+        return [frame.data for frame in arrived]
+
+    async def submitted():
+        committer = Committer(commit, lambda _peer, _outcome: None)
+        mine, other = committer.line(), committer.line()
+        first = [mine(Arrived(data=b"1", peer="::1"))]
+        running = asyncio.create_task(committer.run())
+        if not alone:
+            await asyncio.sleep(0)  # the first goes by itself
+        lines = ((mine, b"2"), (other, b"3"), (mine, b"4"))
+        answers = await asyncio.gather(*first, *(line(Arrived(data=data, peer="::1")) for line, data in lines))
+        answers.append(await mine(Arrived(data=b"5", peer="::1")))
+        running.cancel()
+        committer.close()
+        return answers
+
+    closed = Answer(close=True)
+    assert asyncio.run(submitted()) == [closed, closed, Answer(reply=b"3"), closed, closed]
+    assert stored == [b"3"]
 
 
 def test_ne_ne_is_silent(serve):

@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 
 from dicom_io.content_digest import digest_of, is_intact
 from node.case import NotApplicable, Reported
-from node.store import case_patients, cases, commitments, duplicates, jobs, outbox, report_versions
+from node.store import case_patients, cases, commitments, csv_files, duplicates, jobs, outbox, report_versions
 from node.store.engine import Connection, Ledger, open_ledger
 from node.store.metadata import metadata
 from node.store.migrate import INBOX, LEDGER, Chain, _config
@@ -179,6 +179,17 @@ def test_old_digests_stay_valid_under_the_name_of_their_algorithm(ledger_url: st
     assert is_intact(file, digest_of(CONTENT))
     file.write_bytes(CONTENT[:-1])
     assert not is_intact(file, ended.source.digest)
+
+
+def test_dropped_files_of_before_have_their_place_where_they_came(ledger_url: str):
+    def fill(c: Connection) -> None:
+        file = {"sha256": "a" * 64, "recorded_at": NOON, "state": "held", "rows": 1, "bad_rows": 1, "source": "lab"}
+        insert(c, "csv_file", file)
+
+    opened = upgraded(ledger_url, "0011", fill)
+    with opened.read() as c:
+        assert [(file.made_at, file.snapshot) for file in csv_files.find(c)] == [(NOON, False)]
+    opened.close()
 
 
 def test_a_report_that_was_on_its_way_counts_as_one_the_destination_may_have(ledger_url: str):
