@@ -62,14 +62,20 @@ class ClinicalModel:
                 msg = f"{name} must increase, got {values}"
                 raise ValueError(msg)
 
+    def knows(self, sex: Sex) -> bool:
+        """Whether the model was fitted on people of this sex: the mean of `female` is their share of women."""
+        women = self.means[COLUMNS.index("female")]
+        return women > 0 if sex is Sex.FEMALE else sex is Sex.MALE and women < 1
+
     def probability(
         self, *, age_years: float | None, sex: Sex, weight_kg: float | None
     ) -> tuple[float, tuple[Reason, ...]] | None:
         """Probability of a lowest T-score <= -2.5 and the limitations, or None when an input is missing.
 
-        An age or weight outside the training range is clamped to it and reported as OUTSIDE_TRAINING.
+        An age or weight outside the training range is clamped to it and reported as OUTSIDE_TRAINING. A sex that the
+        model never saw counts as missing.
         """
-        if sex not in (Sex.FEMALE, Sex.MALE) or not _known(age_years) or not _known(weight_kg):
+        if not self.knows(sex) or not _known(age_years) or not _known(weight_kg):
             return None
         assert age_years is not None  # noqa: S101 - `_known` has seen to both
         assert weight_kg is not None  # noqa: S101

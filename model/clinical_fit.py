@@ -75,13 +75,18 @@ def fit_table(table: DxaTable, provenance: str = "") -> ClinicalModel:
     """Fit age, sex and weight with splines and sex interactions by L2 logistic regression.
 
     `provenance` names the people where they are not those of the published table.
+
+    Raises:
+        ValueError: one class only, or ages or weights that hardly differ.
+
     """
     age, weight, label = table.age_years, table.weight_kg, table.label
-    age_knots, weight_knots = _knots(age), _knots(weight)
+    age_knots, weight_knots = _knots("ages", age), _knots("weights", weight)
     columns = np.array(
         [design_row(f, a, w, age_knots, weight_knots) for f, a, w in zip(table.female, age, weight, strict=True)]
     )
     means, sds = columns.mean(axis=0), columns.std(axis=0)
+    sds = np.where(sds > 0, sds, 1.0)  # people of one sex have columns that do not vary
     line = fit_logistic((columns - means) / sds, label, penalty_c=PENALTY_C)
     return ClinicalModel(
         coefficients=tuple(map(float, line.coefficients)),
@@ -99,6 +104,9 @@ def fit_table(table: DxaTable, provenance: str = "") -> ClinicalModel:
     )
 
 
-def _knots(values: Floats) -> tuple[float, float, float]:
+def _knots(name: str, values: Floats) -> tuple[float, float, float]:
     low, middle, high = np.percentile(values, KNOT_PERCENTILES)
+    if not low < middle < high:
+        msg = f"too many of the {name} are the same"
+        raise ValueError(msg)
     return float(low), float(middle), float(high)

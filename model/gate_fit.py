@@ -65,6 +65,10 @@ class GateEvaluation:
     """Share of upright films that get it."""
     phantoms_accepted: float
     """Share of upright phantoms; NaN without phantoms."""
+    own: int = 0
+    """A site's own films, of as many patients."""
+    own_accepted: float = float("nan")
+    """Share of them that is accepted, upright; NaN without them."""
     unfit: int = 0
     """Pictures that are no frontal chest, laterals and others together."""
     laterals_refused: float = float("nan")
@@ -112,12 +116,14 @@ def fit_gate(
     phantoms: Sequence[Floats],
     feature_map: FeatureMap,
     *,
+    own: Sequence[Floats] = (),
     unfit: Mapping[Pose, Sequence[Floats]] = _NONE,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[GateModel, GateEvaluation]:
     """Fit on the adults of `films` (a folder with manifest.csv) and on `phantoms`, (rows, columns) float32 bone bright.
 
+    `own` are a site's upright films, of one patient each: two of a patient could fall on both sides of a fold.
     `unfit` holds pictures for LATERAL and for OTHER, or nothing; without them the gate knows frontal poses only.
     `progress` hears (pictures done, pictures in all). Takes some .4 s a picture on one thread, then about a minute.
 
@@ -129,11 +135,12 @@ def fit_gate(
     if set(unfit) not in ({Pose.LATERAL, Pose.OTHER}, set()):
         msg = f"the gate learns {Pose.LATERAL} and {Pose.OTHER} together or neither, not {sorted(unfit)}"
         raise ValueError(msg)
-    sample = _sample(films, phantoms, unfit, _Reader(feature_map=feature_map, seed=seed, progress=progress))
+    reader = _Reader(feature_map=feature_map, seed=seed, progress=progress)
+    sample = _sample(films, (*phantoms, *own), unfit, reader)
     held_out = _held_out(sample, seed)
     upright_films = held_out.mirrored_share[sample.is_film, POSES.index(Pose.UPRIGHT)]
     mirrored_at = float(np.quantile(upright_films, 1 - FALSE_MIRROR_WARNINGS))
-    return _fit(sample, mirrored_at), _evaluate(sample, held_out, mirrored_at)
+    return _fit(sample, mirrored_at), _evaluate(sample, held_out, mirrored_at, phantoms=len(phantoms))
 
 
 def poses_of(pixels: Floats, rng: np.random.Generator) -> dict[Pose, Floats]:
@@ -164,44 +171,38 @@ class _Reader:
         return pooled(self.feature_map(gate_input(np.ascontiguousarray(pixels))))
 
 
-def _sample(
-    films: Path, phantoms: Sequence[Floats], unfit: Mapping[Pose, Sequence[Floats]], reader: _Reader
-) -> _Sample:
+def _sample(films: Path, joined: Sequence[Floats], unfit: Mapping[Pose, Sequence[Floats]], reader: _Reader) -> _Sample:
+    """Features of the films and of the upright pictures that join them, each of a patient of its own."""
     with (films / "manifest.csv").open(encoding="utf-8", newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if float(row["age"]) >= ADULT_YEARS]
     strangers = [(POSES.index(pose), pixels) for pose, pictures in unfit.items() for pixels in pictures]
-    upright, total, rng = (
-        len(rows) + len(phantoms),
-        len(rows) + len(phantoms) + len(strangers),
-        np.random.default_rng(reader.seed),
-    )
-    features = []
-    for pixels in _pictures(films, rows, phantoms):
+    upright, rng, features = len(rows) + len(joined), np.random.default_rng(reader.seed), []
+    for pixels in _pictures(films, rows, joined):
         poses = poses_of(pixels, rng)
         features.append([reader.features(poses[pose]) for pose in FRONTAL_POSES])
-        reader.progress(len(features), total)
+        reader.progress(len(features), upright + len(strangers))
     strange = []
     for _, pixels in strangers:
         strange.append(reader.features(pixels))
-        reader.progress(upright + len(strange), total)
+        reader.progress(upright + len(strange), upright + len(strangers))
     _, patients = np.unique([row["patient"] for row in rows], return_inverse=True)
     return _Sample(
         features=np.asarray(features, np.float32),
-        groups=np.concatenate([patients, np.arange(len(phantoms)) + patients.max() + 1]),
+        groups=np.concatenate([patients, np.arange(len(joined)) + patients.max() + 1]),
         is_film=np.arange(upright) < len(rows),
         unfit=np.asarray(strange, np.float32).reshape(len(strange), np.asarray(features).shape[-1]),
         unfit_poses=np.array([index for index, _ in strangers], np.int64),
     )
 
 
-def _pictures(films: Path, rows: Sequence[dict[str, str]], phantoms: Sequence[Floats]) -> Iterator[Floats]:
+def _pictures(films: Path, rows: Sequence[dict[str, str]], joined: Sequence[Floats]) -> Iterator[Floats]:
     for row in rows:
         grey = cv2.imread(str(films / row["file"]), cv2.IMREAD_GRAYSCALE)
         if grey is None:
             msg = f"cannot read the film {row['file']}"
             raise OSError(msg)
         yield np.asarray(grey, np.float32) / np.float32(255)
-    yield from phantoms
+    yield from joined
 
 
 def _held_out(sample: _Sample, seed: int) -> _HeldOut:
@@ -228,7 +229,7 @@ def _held_out(sample: _Sample, seed: int) -> _HeldOut:
     return _HeldOut(probabilities=probabilities, ratios=ratios, unfit_accepted=unfit_accepted)
 
 
-def _evaluate(sample: _Sample, held_out: _HeldOut, mirrored_at: float) -> GateEvaluation:
+def _evaluate(sample: _Sample, held_out: _HeldOut, mirrored_at: float, *, phantoms: int) -> GateEvaluation:
     films = sample.is_film
     by_pose = held_out.agreement >= ACCEPT_AT
     accepted = by_pose & (held_out.ratios <= 1.0)
@@ -240,13 +241,15 @@ def _evaluate(sample: _Sample, held_out: _HeldOut, mirrored_at: float) -> GateEv
     return GateEvaluation(
         films=int(films.sum()),
         patients=len(np.unique(sample.groups[films])),
-        phantoms=int((~films).sum()),
+        phantoms=phantoms,
+        own=int((~films).sum()) - phantoms,
         upright_accepted=rates[Pose.UPRIGHT],
         upright_accepted_by_pose=float(by_pose[films, 0].mean()),
         transforms_refused=float(1 - accepted[films, 2:].mean()),
         mirrored_found=float(warned[films, 1].mean()),
         mirrored_false=float(warned[films, 0].mean()),
-        phantoms_accepted=_share(accepted[~films, 0]),
+        phantoms_accepted=_share(accepted[~films, 0][:phantoms]),
+        own_accepted=_share(accepted[~films, 0][phantoms:]),
         unfit=len(sample.unfit),
         laterals_refused=_share(refused[Pose.LATERAL]),
         others_refused=_share(refused[Pose.OTHER]),

@@ -65,7 +65,7 @@ class Calibration(_Part):
     id: str
     """Of the numbers in `fusion.json`; a bundle whose two files disagree is refused."""
     patients: int
-    """Films with a prediction by a network that never saw the patient."""
+    """Each with one film, and a prediction about it by a network that never saw the patient."""
     folds: int
     """Of the training patients."""
     kept_apart: bool = False

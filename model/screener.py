@@ -135,8 +135,7 @@ class Screener:
         )
         p_image = fusion.image_only(image.logit)
         if clinical is None:
-            sexless = () if person.sex in (Sex.FEMALE, Sex.MALE) else (Reason.SEX_UNKNOWN,)
-            return self._scored(image, record, person, p_image=p_image, limitations=sexless)
+            return self._scored(image, record, person, p_image=p_image, limitations=self._of_sex(person.sex))
         p_raw, limitations = clinical
         return self._scored(
             image,
@@ -147,6 +146,12 @@ class Screener:
             p_fused=fusion.fused(image.logit, p_raw),
             limitations=limitations,
         )
+
+    def _of_sex(self, sex: Sex) -> tuple[Reason, ...]:
+        """The limitation of a sex that the clinical model can say nothing about."""
+        if sex not in (Sex.FEMALE, Sex.MALE):
+            return (Reason.SEX_UNKNOWN,)
+        return () if self.bundle.clinical.knows(sex) else (Reason.OUTSIDE_TRAINING,)
 
     def _ineligible(self, view: View, age_years: float | None) -> tuple[Reason, ...]:
         if view is View.LATERAL:

@@ -40,7 +40,9 @@ FULL: Final = "R1 with attention (the shipped network)"
 PLAIN: Final = "plain trunk (no wavelets, no attention)"
 _ASKED_AT_ONCE: Final = 16
 _MODEL: Final = Path(__file__).resolve().parents[1]
-_SHAPED_BY: Final = ("backbones", "trunks", "gradwave", "image_net", "train/augment", "train/loop", "train/split")
+_SHAPED_BY: Final = (
+    "backbones", "trunks", "gradwave", "image_net", "train/augment", "train/loop", "train/split", "train/watch",
+)  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
 

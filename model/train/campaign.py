@@ -42,7 +42,7 @@ from model.train.provenance import Making, draft_manifest
 from model.train.relay import bars
 from model.train.site import site_material
 from model.train.site_films import ReadFilm
-from model.train.split import Split, split_by_time
+from model.train.split import Split, TooFewPatients, latest_films, one_film_each, split_by_time
 from model.train.workshop import Jobs, NotTrained, Workshop
 from model.train.writer import Parts, write_bundle
 
@@ -60,7 +60,7 @@ def make_bundle(
     Raises:
         NotTrained: sealing, and a network or the gate is missing; or the networks learned nothing.
         OSError: data cannot be read.
-        LeakageError, ManifestError: the site's data cannot be used as they are.
+        LeakageError, ManifestError, TooFewPatients: the site's data cannot be used as they are.
         BundleError: `plan.out` exists and is not a bundle, or the bundle does not pass its own checks.
 
     """
@@ -102,8 +102,12 @@ def make_bundle(
 
 
 def _measured(workshop: Workshop, plan: Plan, jobs: Jobs, given: tuple[Material, Split, ClinicalPart]) -> Asked:
-    """Choose the serving form on the first fold, calibrate on all or on those kept apart, measure the held-out part."""
-    material, split, clinical = given
+    """Choose the serving form on the first fold, calibrate on all or on those kept apart, measure the held-out part.
+
+    By one film of each patient, whatever the networks were trained on.
+    """
+    material, divided, clinical = given
+    split = one_film_each(divided, material.members)
     people = material.films.patients
     forms = (Serving(crop=plan.side, mirror=False), Serving(crop=plan.recipe.crop, mirror=True))
     first = workshop.logits([(jobs.folds[0], form, split.folds[0]) for form in forms])
@@ -133,7 +137,19 @@ def _measured(workshop: Workshop, plan: Plan, jobs: Jobs, given: tuple[Material,
 
 def _split(plan: Plan, material: Material) -> Split:
     shares = {"held_out": plan.held_out, "apart": plan.apart}
-    return split_by_time(material.members, folds=plan.folds, seed=plan.seed, **shares)
+    split = split_by_time(material.members, folds=plan.folds, seed=plan.seed, **shares)
+    _refuse_one_class(one_film_each(split, material.members), material)
+    return split
+
+
+def _refuse_one_class(asked: Split, material: Material) -> None:
+    """Before hours of training: no figure can be had from a part of one class."""
+    parts = {"first fold": asked.folds[0], "held-out part": asked.test}
+    for name, part in (parts | {"part kept apart": asked.apart} if asked.apart else parts).items():
+        positives = sum(material.films.patients[i].osteoporosis for i in part)
+        if positives in (0, len(part)):
+            msg = f"the {name} has {len(part)} patients, {positives} of them with osteoporosis; both classes are needed"
+            raise TooFewPatients(msg)
 
 
 def _material(plan: Plan, read: ReadFilm | None, progress: Progress) -> Material:
@@ -148,12 +164,16 @@ def _material(plan: Plan, read: ReadFilm | None, progress: Progress) -> Material
 def _clinical(plan: Plan, material: Material, split: Split) -> ClinicalPart:
     if isinstance(plan.data, VirtualData):
         return published_clinical(plan.data.table, material.films.patients)
-    return own_clinical(material.films.patients, split, site=plan.data.site, licence=plan.data.licence)
+    people, members = material.films.patients, material.members
+    return own_clinical(people, members, split, site=plan.data.site, licence=plan.data.licence)
 
 
 def _gate_input(plan: Plan, material: Material, split: Split) -> GateInput:
-    """Pictures of the material's own kind for the gate's bank, of training patients only."""
-    chosen = split.train[:_GATE_PICTURES]
+    """Pictures of the material's own kind for the gate's bank, of training patients only and one of each.
+
+    The gate's folds would otherwise judge a patient by another film of the same chest.
+    """
+    chosen = latest_films(split.train, material.members)[:_GATE_PICTURES]
     people = [material.films.patients[i] for i in chosen]
     virtual = tuple(person for person in people if isinstance(person, VirtualPatient))
     pictures = () if virtual else tuple(material.films.picture(i) for i in chosen)

@@ -37,8 +37,7 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Figures",
         "",
-        "Measured on simulated films, or on public films where the row says so.",
-        "They describe this software on its own test material and say nothing about patients.",
+        *_measured_on(manifest),
         "",
         *sealed_figures(manifest),
         "## Making",
@@ -52,6 +51,18 @@ def model_card(manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _measured_on(manifest: Manifest) -> tuple[str, ...]:
+    if manifest.training.simulated:
+        return (
+            "Measured on simulated films, or on public films where the row says so.",
+            "They describe this software on its own test material and say nothing about patients.",
+        )
+    return (
+        f"Measured on an internal hold-out of {manifest.training.data[0].source}; no external validation was made.",
+        "The gate's are also of public and of simulated films, where the row says so.",
+    )
 
 
 def _calibrated_on(calibration: Calibration) -> tuple[str, ...]:
@@ -69,12 +80,13 @@ def _calibrated_on(calibration: Calibration) -> tuple[str, ...]:
 
 def sealed_figures(manifest: Manifest) -> list[str]:
     """Markdown lines of every figure that was measured before the bundle was sealed, an empty line last."""
+    ceiling = "`auc.ceiling` is the score an observer would reach who reads the simulated bone without error."
     return [
         "| figure | value | 95 % interval | n | positives | measured on |",
         "|---|---|---|---|---|---|",
         *(_row(metric) for metric in manifest.metrics),
         "",
-        "`auc.ceiling` is the score an observer would reach who reads the simulated bone without error.",
+        *([ceiling] if any(metric.name == "auc.ceiling" for metric in manifest.metrics) else ()),
         "`without-osteopenia` leaves out lowest T-scores between -2.5 and -1; it flatters every score.",
         "",
     ]

@@ -52,6 +52,8 @@ class Films:
     """Prepared films of N people, virtual or real, in the people's order."""
 
     patients: tuple[Person, ...] = field(repr=False)
+    owners: tuple[str, ...] = field(repr=False)
+    """(N) whose film each is: the same for all films of one patient, and of no other."""
     images: npt.NDArray[np.uint16] = field(repr=False)
     """(N, S, S) uint16, 0 to 65535 for [0, 1], bone bright, zero outside the box."""
     boxes: npt.NDArray[np.int16] = field(repr=False)
@@ -101,6 +103,7 @@ def render_films(
     parts = [safetensors.numpy.load_file(file) for file in files]
     return Films(
         patients=tuple(patients),
+        owners=tuple(str(patient.index) for patient in patients),
         images=np.concatenate([part["images"] for part in parts]),
         boxes=np.concatenate([part["boxes"] for part in parts]),
     )

@@ -40,7 +40,7 @@ class GateInput:
     patients: tuple[VirtualPatient, ...] = field(default=(), repr=False)
     """Whose simulated upright films join the bank."""
     pictures: tuple[Picture, ...] = field(default=(), repr=False)
-    """A site's own upright films, which join it instead."""
+    """A site's own upright films, of one patient each, which join it instead."""
 
     @property
     def key(self) -> str:
@@ -68,11 +68,11 @@ def fit_and_keep(run: Path, key: str, given: GateInput, messages: Any) -> None:
     sender = Sender(messages, "gate")
     task = sender.add_task("fit the gate", total=None)
     features = backbones.FeatureTrunk(backbones.imagenet_weights())
-    upright = (*given.pictures, *frontal_phantoms(given.patients, given.seed))
     gate, rates = fit_gate(
         given.films,
-        upright,
+        frontal_phantoms(given.patients, given.seed),
         features,
+        own=given.pictures,
         unfit=unfit_phantoms(given.seed),
         seed=given.seed,
         progress=lambda _done, _total: sender.advance(task),

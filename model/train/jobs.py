@@ -35,7 +35,7 @@ from model.train.writer import float16
 
 MODEL: Final = Path(__file__).resolve().parents[1]
 """Folder of the package `model`."""
-_SHAPED_BY: Final = ("backbones", "gradwave", "image_net", "trunks", "train/augment", "train/loop")
+_SHAPED_BY: Final = ("backbones", "gradwave", "image_net", "trunks", "train/augment", "train/loop", "train/watch")
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,14 +46,15 @@ class FilmFile:
 
     folder: Path
     digest: str
-    """Of the pixels, the boxes and the truth."""
+    """Of the pixels, the boxes, the truth, and of whose films they are where a patient has several."""
     people: tuple[Person, ...] = field(repr=False)
+    owners: tuple[str, ...] = field(repr=False)
 
     def open(self) -> Films:
         """The films, pixels mapped read-only."""
         images = np.load(self.folder / f"images-{self.digest}.npy", mmap_mode="r", allow_pickle=False)
         boxes = np.load(self.folder / f"boxes-{self.digest}.npy", allow_pickle=False)
-        return Films(patients=self.people, images=images, boxes=boxes)
+        return Films(patients=self.people, owners=self.owners, images=images, boxes=boxes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,9 @@ def keep_films(films: Films, folder: Path) -> FilmFile:
     for array in (films.images, films.boxes):
         digest.update(np.ascontiguousarray(array).data)
     digest.update(repr([(p.t_lowest, p.sex.value) for p in films.patients]).encode())
-    kept = FilmFile(folder=folder, digest=digest.hexdigest(), people=films.patients)
+    if len(set(films.owners)) < len(films.owners):  # they decide who is watched
+        digest.update(repr(films.owners).encode())
+    kept = FilmFile(folder=folder, digest=digest.hexdigest(), people=films.patients, owners=films.owners)
     for name, array in (("boxes", films.boxes), ("images", films.images)):
         file = folder / f"{name}-{kept.digest}.npy"
         if not file.exists():

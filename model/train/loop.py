@@ -29,6 +29,7 @@ from model.logistic import fit_logistic
 from model.train.augment import augment
 from model.train.films import Films
 from model.train.relay import Steps
+from model.train.watch import kept_to_watch
 from model.trunks import load_weights
 
 OSTEOPENIA_T: Final = -1.0
@@ -110,10 +111,15 @@ def train_network(films: Films, indices: Sequence[int], recipe: Recipe, progress
 
 
 def train_watched(films: Films, indices: Sequence[int], recipe: Recipe, progress: Steps) -> Trained:
-    """As `train_network`, with the Brier scores that decided when to stop."""
+    """As `train_network`, with the Brier scores that decided when to stop.
+
+    Raises:
+        TooFewPatients, LeakageError: as `kept_to_watch`.
+
+    """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    seen, watched = _apart(films, indices, recipe)
+    seen, watched = kept_to_watch(films, indices, share=recipe.watch, seed=recipe.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = new_network(films, seen, recipe).to(device)
     epochs = _epochs(network, films, seen, recipe, progress)
@@ -220,19 +226,6 @@ def _resume(network: ImageNetwork, recipe: Recipe) -> None:
 def _freeze_early(network: ImageNetwork) -> None:
     for module in network.trunk.early():
         module.eval().requires_grad_(requires_grad=False)
-
-
-def _apart(films: Films, indices: Sequence[int], recipe: Recipe) -> tuple[list[int], list[int]]:
-    """Positions to train on and positions to watch: the same share of either class, by the recipe's seed."""
-    rng = np.random.default_rng([recipe.seed, 1])
-    seen: list[int] = []
-    watched: list[int] = []
-    for positive in (False, True):
-        own = rng.permutation([i for i in indices if films.patients[i].osteoporosis is positive])
-        count = round(len(own) * recipe.watch)
-        watched += [int(i) for i in own[:count]]
-        seen += [int(i) for i in own[count:]]
-    return sorted(seen), sorted(watched)
 
 
 def _brier(network: ImageNetwork, films: Films, indices: Sequence[int]) -> float:

@@ -24,11 +24,11 @@ from model.phantom.cohort import sample
 from model.train.films import Films, render_films
 from model.train.people import Member, Person, virtual_members
 from model.train.plan import Plan, VirtualData
-from model.train.split import Split
+from model.train.split import Split, TooFewPatients, latest_films
 
 Floats = npt.NDArray[np.float64]
 
-_OWN_FILMS: Final = "procedural radiographs of virtual patients made by this software"
+SIMULATED_FILMS: Final = "procedural radiographs of virtual patients made by this software"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def virtual_material(plan: Plan, data: VirtualData, progress: Progress) -> Mater
             "Trained on simulated images; none of its figures describes patients."
         ),
         contraindications=("Not for clinical use.", "Must not be used to rule out low bone density."),
-        source=_OWN_FILMS,
+        source=SIMULATED_FILMS,
         licence="Apache-2.0",
         ceiling=np.array([-patient.subject.t_image for patient in patients]),
     )
@@ -93,19 +93,25 @@ def published_clinical(table: Path, people: Sequence[Person]) -> ClinicalPart:
     return ClinicalPart(model=model, probabilities=answers(model, people), source=source)
 
 
-def own_clinical(people: Sequence[Person], split: Split, *, site: str, licence: str) -> ClinicalPart:
+def own_clinical(
+    people: Sequence[Person], members: Sequence[Member], split: Split, *, site: str, licence: str
+) -> ClinicalPart:
     """Fitted on the training part's own people: for the bundle on all of them, for each fold on the others.
 
+    Everyone counts once, as at the latest film with age, sex and weight.
+
     Raises:
-        ValueError: a fit would see one class only, or nobody with age, sex and weight.
+        TooFewPatients: a fit would see one class only, nobody with all three, or ages or weights that do not differ.
 
     """
     found = np.full(len(people), math.nan)
     for k, fold in enumerate(split.folds):
-        found[list(fold)] = answers(_fitted(people, split.without(k), site), [people[i] for i in fold])
-    model = _fitted(people, split.train, site)
+        model = _fitted(people, _complete(people, members, split.without(k)), site)
+        found[list(fold)] = answers(model, [people[i] for i in fold])
+    complete = _complete(people, members, split.train)
+    model = _fitted(people, complete, site)
     found[list(split.test)] = answers(model, [people[i] for i in split.test])
-    count = len(_complete(people, split.train))
+    count = len(complete)
     source = DataSource(use="clinical model", source=model.provenance, licence=licence, count=count, simulated=False)
     return ClinicalPart(model=model, probabilities=found, source=source)
 
@@ -121,11 +127,11 @@ def answers(model: ClinicalModel, people: Sequence[Person]) -> Floats:
     return np.array(found)
 
 
-def _fitted(people: Sequence[Person], positions: Sequence[int], site: str) -> ClinicalModel:
-    chosen = [people[i] for i in _complete(people, positions)]
+def _fitted(people: Sequence[Person], complete: Sequence[int], site: str) -> ClinicalModel:
+    chosen = [people[i] for i in complete]
     if len({p.osteoporosis for p in chosen}) < 2:  # noqa: PLR2004 - both classes
         msg = "the clinical model needs people of both classes with age, sex and weight; check the manifest's columns"
-        raise ValueError(msg)
+        raise TooFewPatients(msg)
     table = DxaTable(
         female=np.array([float(p.sex is Sex.FEMALE) for p in chosen]),
         age_years=np.array([p.age_years for p in chosen]),
@@ -134,13 +140,19 @@ def _fitted(people: Sequence[Person], positions: Sequence[int], site: str) -> Cl
     )
     share = float(table.label.mean())
     text = f"L2 logistic regression (C=1) on {len(chosen)} {site}, label lowest T-score <= -2.5 ({share:.1%})"
-    return fit_table(table, text)
+    try:
+        return fit_table(table, text)
+    except ValueError as error:
+        msg = f"the clinical model cannot be fitted on {len(chosen)} {site}: {error}"
+        raise TooFewPatients(msg) from error
 
 
-def _complete(people: Sequence[Person], positions: Sequence[int]) -> list[int]:
+def _complete(people: Sequence[Person], members: Sequence[Member], positions: Sequence[int]) -> tuple[int, ...]:
+    """The latest film of each patient at which age, sex and weight were known."""
     known = (Sex.FEMALE, Sex.MALE)
-    return [
+    complete = [
         i
         for i in positions
         if people[i].sex in known and math.isfinite(people[i].age_years) and math.isfinite(people[i].weight_kg)
     ]
+    return latest_films(complete, members)

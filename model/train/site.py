@@ -1,20 +1,17 @@
 """A site's own studies: one CSV and its DICOM files become films with a truth, and nothing that knows the truth beside.
 
-Columns are an allow-list: a column that this module does not use is refused, not ignored, since the one that nobody
-thought of is the one that leaks. The truth is the lowest T-score within the window (`dxa_label`); clinical values
-follow the as-of rule that the node serves by. Not allowed here: DICOM itself (the caller gives a reader), and logging
-anything of a row but its number.
+The truth is the lowest T-score within the window (`dxa_label`); clinical values follow the as-of rule that the node
+serves by. A film is known by its SOP Instance UID and by its pixels, whatever its file is called. Not allowed here:
+DICOM itself (the caller gives a reader), and logging anything of a row but its line.
 """
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -24,26 +21,18 @@ from rich.progress import Progress
 
 from model.domain import Sex
 from model.train.asof_frame import as_history, as_of, known_at, prepared
-from model.train.dxa_label import OSTEOPOROSIS_T, REGIONS, labels
+from model.train.dxa_label import OSTEOPOROSIS_T, labels
 from model.train.films import Films
 from model.train.material import Material
 from model.train.people import member_of
 from model.train.plan import Plan, SiteData
-from model.train.site_films import ReadFilm, SiteFilm, read_films
-from model.train.split import LeakageError
+from model.train.site_films import ReadFilm, SiteFilm, UnreadFilm, read_films
+from model.train.site_rows import ManifestError, SiteRow, first_rows, read_rows, refuse_two_patients
 
-REQUIRED_COLUMNS: Final = ("patient", "file", "dxa_date")
-TRUTH_COLUMNS: Final = tuple(f"t_{region}" for region in REGIONS)
-OPTIONAL_COLUMNS: Final = ("acquired_at", "age", "sex", "weight", "weight_at", "weight_available_at")
-_DXA_WORDS: Final = ("bmd", "bmc", "t_", "z_", "tscore", "zscore", "t-score", "z-score", "frax", "tbs", "dxa", "dexa")
 _MINIMUM_AGE: Final = 50.0
 _WEIGHT_KG: Final = (25.0, 300.0)
 
 _log = structlog.get_logger()
-
-
-class ManifestError(Exception):
-    """The site's manifest cannot be used. One line: the row or column, what is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,55 +53,81 @@ class SitePerson:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Study:
-    """One film of the manifest with what its header or its row says."""
+    """One film of the manifest; what its header lacks is taken from the first row that names it."""
 
-    file: str
-    patient: str
+    row: SiteRow
+    film: SiteFilm = field(repr=False)
     t0: dt.datetime
-    age_years: float
-    sex: Sex
+
+    @property
+    def name(self) -> str:
+        return str(self.row.file)
+
+    @property
+    def age_years(self) -> float:
+        return self.row.age_years if self.film.age_years is None else self.film.age_years
+
+    @property
+    def sex(self) -> Sex:
+        return self.film.sex if self.film.sex in (Sex.FEMALE, Sex.MALE) else self.row.sex
+
+    @property
+    def refusal(self) -> str:
+        """Why the film trains nothing, or nothing; below 50 a T-score diagnoses nothing."""
+        if self.film.refused:
+            return self.film.refused
+        if math.isnan(self.age_years):
+            return "AGE_UNKNOWN"
+        return "AGE_UNDER" if self.age_years < _MINIMUM_AGE else ""
 
 
 def site_material(plan: Plan, data: SiteData, read: ReadFilm, progress: Progress) -> Material:
     """Read, label and join the site's studies.
 
     Raises:
-        LeakageError: a column may carry the truth.
+        LeakageError: a column may carry the truth, or two patients claim one film.
         ManifestError: a row cannot be used, or nothing is left.
         OSError: the manifest or a film cannot be read.
 
     """
-    rows = read_rows(data.manifest)
-    files = sorted({row["file"] for row in rows})
-    films = dict(zip(files, read_films(files, data.manifest.parent, plan, read, progress), strict=True))
-    studies = _studies(rows, films)
-    frame = pd.DataFrame([{"study": s.file, "patient": s.patient, "t0": s.t0} for s in studies])
-    truth = {
-        str(row["study"]): float(row["t_lowest"])
-        for row in labels(frame, _dxa(rows), window_days=data.label_window_days).to_dict("records")
-    }
-    weights = _weights(rows, frame, data)
-    used = [study for study in studies if study.file in truth and not _refusal(study, films[study.file])]
-    _count([_refusal(study, films[study.file]) for study in studies], len(used))
+    rows = read_rows(data.manifest, data.zone)
+    studies = _studies(first_rows(rows), plan, data, read, progress)
+    frame = pd.DataFrame(
+        [{"study": s.name, "patient": s.row.patient, "t0": s.t0.astimezone(dt.UTC)} for s in studies],
+        columns=["study", "patient", "t0"],
+    )
+    labelled = labels(frame, _dxa(rows), window_days=data.label_window_days).to_dict("records")
+    truth = {str(row["study"]): float(row["t_lowest"]) for row in labelled}
+    used = [study for study in studies if study.name in truth and not study.refusal]
+    refused = Counter(study.refusal for study in studies if study.refusal)
+    unlabelled = len(studies) - len(used) - refused.total()
+    _log.info("train.site", films=len(studies), used=len(used), refused=dict(refused), unlabelled=unlabelled)
     if not used:
-        msg = f"{data.manifest}: no film is left that has a T-score within {data.label_window_days:g} days"
+        days = f"{data.label_window_days:g} days"
+        msg = f"{data.manifest}: no film is left that can be used and has a T-score within {days}"
         raise ManifestError(msg)
+    weights = _weights(rows, frame, data)
     people = tuple(
-        SitePerson(t_lowest=truth[s.file], age_years=s.age_years, sex=s.sex, weight_kg=weights.get(s.file, math.nan))
+        SitePerson(t_lowest=truth[s.name], age_years=s.age_years, sex=s.sex, weight_kg=weights.get(s.name, math.nan))
         for s in used
     )
+    return _material(used, people, data)
+
+
+def _material(used: Sequence[_Study], people: tuple[SitePerson, ...], data: SiteData) -> Material:
     return Material(
         films=Films(
             patients=people,
-            images=np.stack([films[s.file].image for s in used]),
-            boxes=np.stack([films[s.file].box for s in used]),
+            owners=tuple(s.row.patient for s in used),
+            images=np.stack([s.film.image for s in used]),
+            boxes=np.stack([s.film.box for s in used]),
         ),
         members=tuple(
-            member_of(person, patient=s.patient, acquired_on=s.t0.date())
+            member_of(person, patient=s.row.patient, acquired_on=s.t0.astimezone(data.zone).date())
             for s, person in zip(used, people, strict=True)
         ),
         simulated=False,
-        population=data.site,
+        population=f"{data.site} (the latest film of each)",
         intended_use=data.intended_use,
         contraindications=("Must not be used to rule out low bone density.",),
         source=data.site,
@@ -121,96 +136,75 @@ def site_material(plan: Plan, data: SiteData, read: ReadFilm, progress: Progress
     )
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The manifest's rows, columns checked against the allow-list.
+def _studies(
+    rows: Sequence[SiteRow], plan: Plan, data: SiteData, read: ReadFilm, progress: Progress
+) -> tuple[_Study, ...]:
+    """Every film that can be read, once, in the order of the manifest; the others are named by their line."""
+    found = read_films([row.file for row in rows], plan, data.zone, read, progress)
+    readable = []
+    for row, film in zip(rows, found, strict=True):
+        if isinstance(film, UnreadFilm):
+            _log.warning("train.site.unread", line=row.line, code=film.code)
+        else:
+            readable.append((row, film))
+    single = _without_repeats(readable)
+    unread, repeats = len(found) - len(readable), len(readable) - len(single)
+    _log.info("train.site.files", files=len(found), unread=unread, repeats=repeats)
+    return tuple(_Study(row=row, film=film, t0=_taken_at(row, film)) for row, film in single)
+
+
+def _taken_at(row: SiteRow, film: SiteFilm) -> dt.datetime:
+    t0 = film.acquired_at or row.acquired_at
+    if t0 is None:
+        msg = f"line {row.line}: neither the film's header nor the column acquired_at says when it was taken"
+        raise ManifestError(msg)
+    return t0
+
+
+def _without_repeats(films: Iterable[tuple[SiteRow, SiteFilm]]) -> list[tuple[SiteRow, SiteFilm]]:
+    """Each film once, under whatever names it comes; pictures that the pixel checks refuse may look alike.
 
     Raises:
-        LeakageError, ManifestError, OSError: see `site_material`.
+        LeakageError: two patients claim one film.
 
     """
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        refuse_columns(reader.fieldnames or ())
-        rows = [{name: (value or "").strip() for name, value in row.items() if name} for row in reader]
-    for number, row in enumerate(rows, start=2):
-        if not (row["patient"] and row["file"] and row["dxa_date"]):
-            msg = f"{path}: line {number} lacks a patient, a file or a dxa_date"
-            raise ManifestError(msg)
-    return rows
+    first: dict[str, SiteRow] = {}
+    single = []
+    for row, film in films:
+        marks = {film.sop_instance_uid} if film.refused else {film.sop_instance_uid, film.digest}
+        for mark in sorted(marks & first.keys()):
+            refuse_two_patients(first[mark], row)
+        if not marks & first.keys():
+            single.append((row, film))
+        first |= dict.fromkeys(marks - first.keys(), row)
+    return single
 
 
-def refuse_columns(names: Iterable[str]) -> None:
-    """Raise LeakageError for a column that is not on the allow-list, ManifestError where a needed one is missing."""
-    present = list(names)
-    allowed = {*REQUIRED_COLUMNS, *TRUTH_COLUMNS, *OPTIONAL_COLUMNS}
-    for name in present:
-        if name not in allowed:
-            known = any(word in name.lower() for word in _DXA_WORDS)
-            why = "comes from DXA and would tell the model its answer" if known else "is not one that training uses"
-            msg = f"column {name!r} {why}; remove it (allowed: {', '.join(sorted(allowed))})"
-            raise LeakageError(msg)
-    missing = [name for name in REQUIRED_COLUMNS if name not in present]
-    if missing or not any(name in present for name in TRUTH_COLUMNS):
-        msg = f"the manifest needs the columns {', '.join(REQUIRED_COLUMNS)} and one of {', '.join(TRUTH_COLUMNS)}"
-        raise ManifestError(msg)
-
-
-def _studies(rows: Sequence[Mapping[str, str]], films: Mapping[str, SiteFilm]) -> tuple[_Study, ...]:
-    """One per film, in the order of the manifest; what the header lacks is taken from the row."""
-    found: dict[str, _Study] = {}
-    for number, row in enumerate(rows, start=2):
-        file, film = row["file"], films[row["file"]]
-        t0 = film.acquired_at or _moment(row.get("acquired_at", ""), number, "acquired_at")
-        if t0 is None:
-            msg = f"line {number}: neither the film's header nor the column acquired_at says when it was taken"
-            raise ManifestError(msg)
-        age = film.age_years if film.age_years is not None else _number(row.get("age", ""), number, "age")
-        sex = film.sex if film.sex in (Sex.FEMALE, Sex.MALE) else Sex(row.get("sex") or Sex.UNKNOWN.value)
-        study = _Study(file=file, patient=row["patient"], t0=t0, age_years=age, sex=sex)
-        if found.setdefault(file, study).patient != study.patient:
-            msg = f"line {number}: this film stands under another patient before; one film has one patient"
-            raise LeakageError(msg)
-    return tuple(found.values())
-
-
-def _refusal(study: _Study, film: SiteFilm) -> str:
-    """Why a film trains nothing, or nothing; below 50 a T-score diagnoses nothing."""
-    if film.refused:
-        return film.refused
-    if math.isnan(study.age_years):
-        return "AGE_UNKNOWN"
-    return "AGE_UNDER" if study.age_years < _MINIMUM_AGE else ""
-
-
-def _dxa(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+def _dxa(rows: Sequence[SiteRow]) -> pd.DataFrame:
     """Every stated T-score as `dxa_label` reads it; a date counts as its start."""
-    found = []
-    for number, row in enumerate(rows, start=2):
-        at = _moment(row["dxa_date"], number, "dxa_date")
-        for region, column in zip(REGIONS, TRUTH_COLUMNS, strict=True):
-            score = _number(row.get(column, ""), number, column)
-            if math.isfinite(score):
-                found.append({"patient": row["patient"], "region": region, "t_score": score, "observed_at": at})
+    found = [
+        {"patient": row.patient, "region": region, "t_score": score, "observed_at": row.dxa_at.astimezone(dt.UTC)}
+        for row in rows
+        for region, score in row.t_scores
+    ]
     frame = pd.DataFrame(found, columns=["patient", "region", "t_score", "observed_at"])
     frame["usable"], frame["superseded_at"] = True, pd.NaT
     return frame
 
 
-def _weights(rows: Sequence[Mapping[str, str]], studies: pd.DataFrame, data: SiteData) -> dict[str, float]:
+def _weights(rows: Sequence[SiteRow], studies: pd.DataFrame, data: SiteData) -> dict[str, float]:
     """Weight by study under the rule that serves: not after the film, not older than its look-back, known in time."""
     stated = []
-    for number, row in enumerate(rows, start=2):
-        value = _number(row.get("weight", ""), number, "weight")
-        at = _moment(row.get("weight_at", ""), number, "weight_at")
-        if not math.isfinite(value) or at is None:
+    for row in rows:
+        if (weight := row.weight) is None:
             continue
-        whole_day = len(row["weight_at"]) == len("2025-01-31")
-        end = at + dt.timedelta(days=1) if whole_day else at
-        available = _moment(row.get("weight_available_at", ""), number, "weight_available_at") or at
+        moments = (weight.start_at, weight.end_at, weight.available_at)
+        start, end, available = (moment.astimezone(dt.UTC) for moment in moments)
         stated.append(
-            {"id": number, "key": f"{row['patient']} {at}", "patient": row["patient"], "variable": "weight",
-             "value": value, "usable": _WEIGHT_KG[0] <= value <= _WEIGHT_KG[1], "start_at": at, "stated_end_at": end,
-             "recorded_at": available, "available_at": available, "superseded_at": pd.NaT}
+            {"id": row.line, "key": f"{row.patient} {start}", "patient": row.patient, "variable": "weight",
+             "value": weight.kilograms, "usable": _WEIGHT_KG[0] <= weight.kilograms <= _WEIGHT_KG[1],
+             "start_at": start, "stated_end_at": end, "recorded_at": available, "available_at": available,
+             "superseded_at": pd.NaT}
         )  # fmt: skip
     if not stated:
         return {}
@@ -218,29 +212,3 @@ def _weights(rows: Sequence[Mapping[str, str]], studies: pd.DataFrame, data: Sit
     asked = studies.assign(known_at=known_at(studies["t0"], dt.timedelta(minutes=data.wait_minutes)))
     chosen = as_of(asked, as_history(prepared(pd.DataFrame(stated), lookback)), lookback)
     return dict(zip(chosen["study"], chosen["value"].astype(float), strict=True))
-
-
-def _moment(text: str, number: int, column: str) -> dt.datetime | None:
-    """ISO 8601; without an offset it is UTC."""
-    if not text:
-        return None
-    try:
-        at = dt.datetime.fromisoformat(text)
-    except ValueError as error:
-        msg = f"line {number}: {column} is not a date or time in ISO 8601 form"
-        raise ManifestError(msg) from error
-    return at if at.tzinfo else at.replace(tzinfo=dt.UTC)
-
-
-def _number(text: str, number: int, column: str) -> float:
-    try:
-        return float(text) if text else math.nan
-    except ValueError as error:
-        msg = f"line {number}: {column} is not a number"
-        raise ManifestError(msg) from error
-
-
-def _count(refusals: Sequence[str], used: int) -> None:
-    codes = Counter(code for code in refusals if code)
-    unlabelled = len(refusals) - used - sum(codes.values())
-    _log.info("train.site", films=len(refusals), used=used, refused=dict(codes), unlabelled=unlabelled)

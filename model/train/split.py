@@ -8,6 +8,7 @@ here: pixels.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ from model.train.people import Member
 
 class LeakageError(Exception):
     """Something that the model must not know would reach it. One line: what, where, and what to do."""
+
+
+class TooFewPatients(ValueError):
+    """A part of the data, or a class in it, has too few patients to fit or to measure anything. One line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,7 @@ def split_by_time(members: Sequence[Member], *, folds: int, held_out: float, see
 
     Raises:
         LeakageError: a patient would be in two parts.
-        ValueError: too few patients for the folds.
+        TooFewPatients: too few for the folds.
 
     """
     films: dict[str, list[int]] = defaultdict(list)
@@ -71,7 +76,7 @@ def split_by_time(members: Sequence[Member], *, folds: int, held_out: float, see
     kept = len(order) - round(len(order) * held_out)
     if kept < folds:
         msg = f"{len(order)} patients are too few for {folds} folds and a hold-out of {held_out:g}"
-        raise ValueError(msg)
+        raise TooFewPatients(msg)
     cut = last[order[kept]] if kept < len(order) else last[order[-1]] + dt.timedelta(days=1)
     early = [patient for patient in order if last[patient] < cut] or order[:kept]
     later = set(order) - set(early)
@@ -85,6 +90,28 @@ def split_by_time(members: Sequence[Member], *, folds: int, held_out: float, see
     )
     refuse_shared_patients(split, members)
     return split
+
+
+def latest_films(positions: Sequence[int], members: Sequence[Member]) -> tuple[int, ...]:
+    """Of each patient among `positions` the latest film, in the order of `positions`."""
+    latest: dict[str, int] = {}
+    for position in sorted(positions, key=lambda p: (members[p].acquired_on, p)):
+        latest[members[position].patient] = position
+    chosen = set(latest.values())
+    return tuple(position for position in positions if position in chosen)
+
+
+def one_film_each(split: Split, members: Sequence[Member]) -> Split:
+    """What networks are asked about: each patient's latest film in each part.
+
+    An interval over several films of a patient takes them for as many patients, and is too narrow.
+    """
+    return dataclasses.replace(
+        split,
+        folds=tuple(latest_films(fold, members) for fold in split.folds),
+        test=latest_films(split.test, members),
+        apart=latest_films(split.apart, members),
+    )
 
 
 def refuse_shared_patients(split: Split, members: Sequence[Member]) -> None:

@@ -79,18 +79,18 @@ def demo(
 
 def _make(plan: Any, *, name: str, seal: bool, against: Path, minutes: float | None = None) -> int:
     """Make the bundle, print what it says beside the earlier one, and give the exit status."""
-    from dicom_io.radiograph import read_radiograph  # noqa: PLC0415 - torch is loaded only when asked for
-    from model.train.campaign import make_bundle  # noqa: PLC0415
+    from model.train.campaign import make_bundle  # noqa: PLC0415 - torch is loaded only when asked for
     from model.train.reproduction import compare, earlier_metrics, result_line  # noqa: PLC0415
-    from model.train.site import ManifestError  # noqa: PLC0415
-    from model.train.split import LeakageError  # noqa: PLC0415
+    from model.train.site_rows import ManifestError  # noqa: PLC0415
+    from model.train.split import LeakageError, TooFewPatients  # noqa: PLC0415
     from model.train.workshop import NotTrained  # noqa: PLC0415
     from model.trunks import TrunkWeightsError  # noqa: PLC0415
+    from node.commands.training_film import read_training_film  # noqa: PLC0415
 
     earlier, begun = earlier_metrics(against), time.monotonic()
     try:
-        bundle = make_bundle(plan, read=read_radiograph, train_missing=not seal)
-    except (NotTrained, LeakageError, ManifestError, TrunkWeightsError, OSError) as error:
+        bundle = make_bundle(plan, read=read_training_film, train_missing=not seal)
+    except (NotTrained, LeakageError, ManifestError, TooFewPatients, TrunkWeightsError, OSError) as error:
         _refuse(error)
     taken = (time.monotonic() - begun) / 60
     compared = compare(earlier, bundle.manifest)

@@ -74,6 +74,7 @@ def tiny_manifest() -> Manifest:
     material = Material(
         films=Films(
             patients=patients,
+            owners=tuple(str(patient.index) for patient in patients),
             images=np.zeros((4, SIDE, SIDE), np.uint16),
             boxes=np.tile(np.array([0, 0, SIDE, SIDE], np.int16), (4, 1)),
         ),

@@ -198,6 +198,15 @@ def test_model_card_says_simulated_first_and_never_claims_a_clinical_performance
     assert not {"validated", "accuracy", "accurate"} & set(card.lower().replace(".", " ").split())
 
 
+def test_the_card_of_a_sites_bundle_names_its_own_hold_out_and_no_simulated_patients():
+    made = tiny_manifest()
+    own = tuple(data.model_copy(update={"source": "patients of My Hospital"}) for data in made.training.data)
+    training = made.training.model_copy(update={"simulated": False, "data": own})
+    card = model_card(made.model_copy(update={"training": training}))
+    assert "internal hold-out of patients of My Hospital; no external validation was made." in card
+    assert not [words for words in ("SIMULATED IMAGES", "nothing about patients", "auc.ceiling") if words in card]
+
+
 def test_metadata_is_read_from_the_same_bytes():
     numbers = {"distance_limit": "0.5", "mirrored_at": "0.7"}
     assert gate_numbers(tiny_files()["gate.safetensors"]) == numbers

@@ -119,6 +119,17 @@ def test_evaluation_counts_and_children_stay_out():
     assert evaluation.mirrored_false <= 0.1
 
 
+def test_a_sites_own_films_are_counted_as_its_own_and_not_as_phantoms(tmp_path):
+    films, pictures = film_folder(tmp_path), [phantom(100 + index) for index in range(3)]
+    simulated, counted = small_gate()
+    gate, evaluation = fit_gate(films, pictures[:1], feature_trunk(), own=pictures[1:])
+    assert (evaluation.phantoms, evaluation.own) == (1, 2)
+    both = evaluation.phantoms_accepted + 2 * evaluation.own_accepted
+    assert both == pytest.approx(3 * counted.phantoms_accepted)
+    assert np.array_equal(gate.bank, simulated.bank)
+    assert (counted.own, np.isnan(counted.own_accepted)) == (0, True)
+
+
 def test_a_lateral_and_another_body_part_are_refused_with_their_code(schooled):
     gate, evaluation = schooled
     near = replace(gate, distance_limit=10 * gate.distance_limit)

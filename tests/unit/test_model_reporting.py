@@ -116,3 +116,10 @@ def test_no_word_of_the_card_reads_as_a_diagnosis_or_a_validation():
     manifest = tiny_manifest()
     text = reporting_card(manifest, evaluation(manifest), None)
     assert not re.search(r"\b(healthy|ruled out|no osteoporosis|clinically validated)\b", text, re.IGNORECASE)
+
+
+def test_the_card_of_a_sites_bundle_speaks_of_no_table_that_it_was_not_fitted_on():
+    made = tiny_manifest()
+    site = made.model_copy(update={"training": made.training.model_copy(update={"simulated": False})})
+    assert "The clinical table is of one country" in reporting_card(made, None, None)
+    assert "The clinical table is of one country" not in reporting_card(site, None, None)

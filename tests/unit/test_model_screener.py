@@ -101,6 +101,15 @@ def test_the_same_case_gives_the_same_result_and_screen_is_both_parts(screener, 
     assert screener.screen(radiograph(film), MATCHED) == scored
 
 
+def test_a_sex_that_the_clinical_model_never_saw_is_answered_from_the_image_and_said(screener):
+    women = replace(CLINICAL, means=(1.0, *CLINICAL.means[1:]))
+    own = replace(screener, bundle=replace(screener.bundle, clinical=women))
+    man = own.combine(replace(IMAGE, sex=Sex.MALE), replace(MATCHED, sex=Sex.MALE))
+    assert (man.mode, man.p_clinical) == (Mode.IMAGE_ONLY, None)
+    assert man.reasons == (Reason.OUTSIDE_TRAINING,)
+    assert own.combine(IMAGE, MATCHED).mode is Mode.IMAGE_AND_CLINICAL
+
+
 def test_without_weight_the_image_decides_by_its_own_thresholds(screener):
     result = screener.combine(IMAGE, replace(MATCHED, observations=()))
     assert result.mode is Mode.IMAGE_ONLY

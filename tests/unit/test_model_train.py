@@ -17,8 +17,11 @@ from model.train import films as film_store
 from model.train import loop
 from model.train.augment import augment
 from model.train.films import film_of, render_films
+from model.train.jobs import keep_films
 from model.train.loop import Batch, Recipe, combined_loss, new_network, train_network, train_watched
 from model.train.measure import Predictions, best_serving, unseen_metrics
+from model.train.split import LeakageError, TooFewPatients
+from model.train.watch import kept_to_watch, refuse_watched_patients
 from model.train.writer import float16
 
 SIDE = 64
@@ -111,6 +114,48 @@ def test_patients_kept_apart_to_watch_train_nothing(films, monkeypatch):
         train_watched(films, range(24), dataclasses.replace(TINY, epochs=1, watch=0.3), progress)
     watched = 24 - len(set(seen))
     assert 5 <= watched <= 10
+
+
+def in_pairs(films):
+    """The same films, of half as many patients with two films each."""
+    return dataclasses.replace(films, owners=tuple(f"p{i // 2}" for i in range(len(films.owners))))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_patient_with_several_films_is_watched_with_all_of_them_or_with_none(films, seed):
+    pairs = in_pairs(films)
+    seen, watched = kept_to_watch(pairs, range(24), share=0.3, seed=seed)
+    assert sorted((*seen, *watched)) == list(range(24))
+    assert {pairs.owners[i] for i in watched}.isdisjoint(pairs.owners[i] for i in seen)
+    assert len(watched) % 2 == 0
+    assert {any(pairs.patients[i].osteoporosis for i in (i, i ^ 1)) for i in watched} == {True, False}
+
+
+def test_a_patient_on_both_sides_of_the_choice_of_an_epoch_is_refused(films):
+    with pytest.raises(LeakageError, match="1 patients both train the network and choose its epoch"):
+        refuse_watched_patients(in_pairs(films), [0, 2, 3], [1, 4, 5])
+    refuse_watched_patients(films, [0, 2, 3], [1, 4, 5])
+
+
+def test_patients_of_one_film_each_are_watched_as_their_films_were_drawn(films):
+    indices = [i for i in range(24) if i % 5]
+    rng, drawn = np.random.default_rng([7, 1]), []
+    for positive in (False, True):
+        own = rng.permutation([i for i in indices if films.patients[i].osteoporosis is positive])
+        drawn += [int(i) for i in own[: round(len(own) * 0.3)]]
+    assert kept_to_watch(films, indices, share=0.3, seed=7)[1] == sorted(drawn)
+    assert kept_to_watch(films, indices, share=0.0, seed=7) == (indices, [])
+
+
+def test_a_share_that_watches_nobody_of_a_class_is_refused(films):
+    with pytest.raises(TooFewPatients, match="nobody"):
+        kept_to_watch(films, range(24), share=0.01, seed=7)
+
+
+def test_whose_films_they_are_reaches_the_process_that_trains_and_names_the_network(films, tmp_path):
+    alone, pairs = keep_films(films, tmp_path), keep_films(in_pairs(films), tmp_path)
+    assert pairs.open().owners == in_pairs(films).owners
+    assert pairs.digest != alone.digest
 
 
 @pytest.mark.parametrize("attention", [True, False])

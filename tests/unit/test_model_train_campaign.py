@@ -16,9 +16,10 @@ from model.train.campaign import make_bundle
 from model.train.gate_part import GateInput, keep_gate
 from model.train.jobs import Job, kept_network, source_digest
 from model.train.people import virtual_members
-from model.train.plan import plan_from
+from model.train.plan import SiteData, plan_from
 from model.train.reproduction import compare, earlier_metrics, result_line
-from model.train.split import split_by_time
+from model.train.site import SitePerson
+from model.train.split import Split, TooFewPatients, latest_films, split_by_time
 from model.train.workshop import NotTrained
 
 PATIENTS = 80
@@ -160,3 +161,71 @@ def test_a_network_kept_from_some_patients_is_calibrated_on_them_alone(plan, tmp
     assert ("final", 36, 2) in [(note["name"], note["films"], note["epochs"]) for note in noted]
     assert ("fold 1", 30, 1) in [(note["name"], note["films"], note["epochs"]) for note in noted]
     assert "24 patients who were kept from its training" in (own.out / "MODEL_CARD.md").read_text()
+
+
+def site_of_pairs(plan, folder):
+    """A site's plan and material: the simulated films as those of half as many patients, two each, on two days."""
+    site = {"manifest": folder / "none.csv", "site": "patients of a test", "licence": "none", "intended_use": "Tests."}
+    changes = {"run": folder / "run", "out": folder / "bundle", "data": SiteData(kind="site", zone="UTC", **site)}
+    made = campaign._material(plan, None, campaign.bars(QUIET))
+    people = tuple(
+        SitePerson(t_lowest=p.t_lowest, age_years=p.age_years, sex=p.sex, weight_kg=p.weight_kg)
+        for p in made.films.patients
+    )
+    owners = tuple(f"p{i // 2}" for i in range(len(people)))
+    members = tuple(dataclasses.replace(m, patient=own) for m, own in zip(made.members, owners, strict=True))
+    material = dataclasses.replace(
+        made, films=dataclasses.replace(made.films, patients=people, owners=owners), members=members,
+        simulated=False, population="patients of a test (the latest film of each)", source="patients of a test",
+        ceiling=None,
+    )  # fmt: skip
+    return plan.model_copy(update=changes), material
+
+
+def test_a_sites_bundle_counts_patients_and_not_films_and_says_whose_they_are(plan, tmp_path, monkeypatch):
+    own, material = site_of_pairs(plan, tmp_path)
+    monkeypatch.setattr(campaign, "_material", lambda *_: material)
+    split = campaign._split(own, material)
+    given = campaign._gate_input(own, material, split)
+    assert (len(given.pictures), given.patients) == (30, ())
+    own.run.mkdir()
+    rates = dataclasses.replace(tiny_rates(), phantoms=0, own=30, own_accepted=0.9)
+    keep_gate(own.run, given.key, tiny_gate(), rates)
+    asked, noise = set(), np.random.default_rng(0)
+
+    def said(_workshop, questions):  # as networks would that had learned something
+        asked.update(part for *_, part in questions)
+        people = material.films.patients
+        return [np.array([noise.normal() + 2.0 * people[i].osteoporosis for i in part]) for *_, part in questions]
+
+    monkeypatch.setattr(workshop.Workshop, "logits", said)
+    manifest = make_bundle(own, console=QUIET).manifest
+    assert asked == {latest_films(part, material.members) for part in (*split.folds, split.test)}
+    found = {metric.name: metric for metric in manifest.metrics}
+    assert (found["auc.image"].n, found["out-of-fold.auc.image"].n, manifest.calibration.patients) == (10, 30, 30)
+    assert found["gate.own-films-accepted"].value == 0.9
+    assert "gate.phantoms-accepted" not in found
+    told = [(source.use, source.count, source.simulated) for source in manifest.training.data]
+    assert told[:4] == [
+        ("image network, training (films of 30 patients)", 60, False),
+        ("calibration by 2-fold out-of-fold predictions", 30, False),
+        ("held-out test", 10, False),
+        ("gate, the site's own films, one of each patient", 30, False),
+    ]
+    assert [use for use, _, simulated in told if simulated] == ["gate, laterals and other body parts"]
+    noted = [json.loads(file.read_text()) for file in own.run.glob("network-*.json")]
+    assert sorted((note["name"], note["films"]) for note in noted) == [("final", 60), ("fold 1", 30), ("fold 2", 30)]
+
+
+def test_a_part_without_both_classes_is_refused_before_anything_is_trained(plan, tmp_path):
+    own, material = site_of_pairs(plan, tmp_path)
+    split = campaign._split(own, material)
+    well = set(split.test)
+    people = tuple(
+        dataclasses.replace(p, t_lowest=0.0) if i in well else p for i, p in enumerate(material.films.patients)
+    )
+    of_one_class = dataclasses.replace(material, films=dataclasses.replace(material.films, patients=people))
+    with pytest.raises(TooFewPatients, match="the held-out part has 10 patients, 0 of them with osteoporosis"):
+        campaign._split(own, of_one_class)
+    with pytest.raises(TooFewPatients, match="the first fold has 1 patients"):
+        campaign._refuse_one_class(Split(folds=((0,),), test=(), left_out=(), cut=split.cut), material)

@@ -18,17 +18,22 @@ def test_the_demo_preset_makes_the_shipped_bundle():
     assert shipped.training.seed == plan.seed
 
 
-def test_the_site_preset_is_a_whole_plan_that_stops_early():
-    plan = preset("site", {})
+def test_the_site_preset_is_a_whole_plan_but_for_its_zone_and_stops_early():
+    plan = preset("site", {"data": {"zone": "Asia/Seoul"}})
     assert isinstance(plan.data, SiteData)
     assert plan.recipe.watch > 0
     assert plan.recipe.epochs > plan.recipe.patience
+    assert plan.data.zone.key == "Asia/Seoul"
+    with pytest.raises(PlanError, match=r"'data\.site\.zone' \(Field required\)"):
+        preset("site", {})
+    with pytest.raises(PlanError, match=r"'data\.site\.zone' \(invalid timezone: KST9\)"):
+        preset("site", {"data": {"zone": "KST9"}})
 
 
 def test_shorter_networks_of_the_folds_need_patients_kept_apart():
     with pytest.raises(PlanError, match="fold_epochs needs patients kept apart"):
         preset("site", {"fold_epochs": 1})
-    assert preset("site", {"fold_epochs": 1, "apart": 0.2}).fold_epochs == 1
+    assert preset("site", {"fold_epochs": 1, "apart": 0.2, "data": {"zone": "UTC"}}).fold_epochs == 1
 
 
 def test_a_preset_can_be_changed_key_by_key():

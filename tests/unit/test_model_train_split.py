@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from model.phantom.cohort import sample
 from model.train.people import Member, virtual_members
-from model.train.split import LeakageError, Split, refuse_shared_patients, split_by_time
+from model.train.split import (
+    LeakageError,
+    Split,
+    TooFewPatients,
+    latest_films,
+    one_film_each,
+    refuse_shared_patients,
+    split_by_time,
+)
 
 FIRST = dt.date(2020, 1, 1)
 
@@ -104,8 +112,27 @@ def test_a_patient_in_two_parts_is_refused():
         refuse_shared_patients(by_film, two_films)
 
 
+@given(seed=st.integers(0, 10_000))
+def test_networks_are_asked_about_the_latest_film_of_each_patient(seed):
+    members = site(seed)
+    split = split_by_time(members, folds=3, held_out=0.2, seed=seed, apart=0.3)
+    asked = one_film_each(split, members)
+    for own, part in zip((*asked.folds, asked.test, asked.apart), (*split.folds, split.test, split.apart), strict=True):
+        assert sorted(members[i].patient for i in own) == sorted({members[i].patient for i in part})
+        days = {patient: [m.acquired_on for i in part if (m := members[i]).patient == patient] for patient in
+                {members[i].patient for i in part}}  # fmt: skip
+        assert all(members[i].acquired_on == max(days[members[i].patient]) for i in own)
+
+
+def test_patients_of_one_film_each_are_asked_as_they_were_divided():
+    members = virtual_members(sample(100, 1))
+    split = split_by_time(members, folds=3, held_out=0.2, seed=1, apart=0.3)
+    assert one_film_each(split, members) == split
+    assert latest_films((5, 3, 4), members) == (5, 3, 4)
+
+
 def test_too_few_patients_are_refused():
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(TooFewPatients, match="too few"):
         split_by_time(virtual_members(sample(4, 1)), folds=5, held_out=0.2, seed=0)
 
 
