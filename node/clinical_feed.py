@@ -17,6 +17,7 @@ from model.domain import Identifier
 from node.csv_feed import CsvFeed
 from node.csv_intake import LedgerSink
 from node.feed_book import FeedBook
+from node.feeds.csv_header import described
 from node.feeds.csv_import import Importer
 from node.feeds.hl7_check import IsPrior
 from node.feeds.hl7_rules import Rules
@@ -111,7 +112,8 @@ def import_csv(ledger: Ledger, file: Path, settings: Settings, *, folder: Path) 
     importer = Importer(settings.clinical.csv, codes, issuers, settings.site.zone, sink, lambda _seconds: None)
     outcome = importer.take(copy)
     if outcome.where != "done":
-        msg = f"--clinical {file}: {outcome.where} ({outcome.rule}); see clinical.csv in `osteon settings` for the form"
+        why = ": ".join(filter(None, (outcome.rule, described(outcome.problems))))
+        msg = f"--clinical {file}: {outcome.where} ({why}); see clinical.csv in `osteon settings` for the form"
         raise SettingsError(msg)
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from model.domain import Identifier
 from node.facts import Change, DxaFact, Fact, ObservationFact, PersonFact, replaces
+from node.feeds.csv_header import described
 from node.feeds.csv_import import Absent, Opened, Outcome
 from node.feeds.csv_layout import Layout
 from node.feeds.csv_rows import RowFacts
@@ -125,6 +126,7 @@ class LedgerSink:
             import_id=import_id,
             outcome=outcome.where,
             rule=outcome.rule,
+            header=described(outcome.problems),
             rows=outcome.rows,
             bad_rows=outcome.bad_rows,
             remarks=dict(outcome.remarks),

@@ -33,6 +33,7 @@ def release(number: int, *, config: ConfigOption = None) -> None:
     """Import a held file as it is: its good rows, and, if it is a snapshot, its deletions.
 
     Of one that is older than what was imported of its source since, only rows that are not known yet; no snapshot.
+    One whose header or source does not fit the settings is not released: it would be held again.
     """
     from node.csv_views import decide  # noqa: PLC0415 - see node/cli.py
     from node.store.csv_files import CsvState  # noqa: PLC0415

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from config.codes import CodeTable
 from config.csv_feed import CsvDrop
 from node.facts import Fact
-from node.feeds.csv_drop import manifest_of
+from node.feeds.csv_drop import manifest_of, unread
 from node.feeds.csv_judge import Judgement, judge, usable_rows
 from node.feeds.csv_keys import key_prefix
 from node.feeds.csv_layout import Layout, layout_of, read_manifest
@@ -179,6 +179,8 @@ class Importer:
     def _layout(self, path: Path, sha256: str) -> Layout | FileUnfit:
         """How the file is read, or why that cannot be said."""
         try:
+            if (rule := unread(path)) is not None:
+                raise FileRejected(rule)
             manifest = read_manifest(manifest_of(path))
             if manifest is None and self._settings.require_manifest:
                 raise FileRejected(FileRule.MANIFEST)

@@ -29,6 +29,7 @@ from config.csv_feed import (
     SourceName,
 )
 from config.fields import TimeZone
+from node.feeds.csv_header import header_faults
 from node.feeds.csv_rules import FileHeld, FileRejected, FileRule
 
 MAX_MANIFEST_BYTES = 1 << 16
@@ -105,18 +106,15 @@ class Layout:
         """Every column known, none twice, none missing.
 
         Raises:
-            FileHeld: it is another header; the settings may be wrong about it.
+            FileHeld: it is another header, with what is wrong; the settings may be wrong about it.
 
         """
-        known = self.header()
-        values = {v.column for v in self.source.values}
+        expected = self.header() | {v.column: v.column for v in self.source.values}
         optional = set(self.source.ignored)
         if not self.source.columns:
             optional |= OPTIONAL[self.source.content]
-        present = set(header)
-        missing = (set(known) | values) - present - optional
-        if len(present) < len(header) or missing or present - set(known) - values - optional:
-            raise FileHeld(FileRule.HEADER)
+        if faults := header_faults(header, expected, optional=optional, delimiter=self.source.delimiter):
+            raise FileHeld(FileRule.HEADER, faults)
 
     def digest(self, sha256: str) -> str:
         """What makes an import the same one: the bytes of the file, when they were made, and how they are read.

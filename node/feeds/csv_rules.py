@@ -25,7 +25,9 @@ class FileRule(enum.StrEnum):
     """A folder or a device under the name of a file."""
     TOO_LARGE = "TOO_LARGE"
     WORKBOOK = "WORKBOOK"
-    """It begins with `PK`: an .xlsx under another name."""
+    """A workbook of a spreadsheet program, also one that is called `.csv`: it begins with `PK`."""
+    NOT_CSV = "NOT_CSV"
+    """Its name is neither that of a CSV file nor that of one that is still being written."""
     ENCODING = "ENCODING"
     """Bytes that the declared encoding does not have, or UTF-16 that nobody declared."""
     NUL = "NUL"
@@ -43,7 +45,7 @@ class FileRule(enum.StrEnum):
     SOURCE = "SOURCE"
     """The manifest names a source that the settings do not have."""
     HEADER = "HEADER"
-    """A column is missing, unknown or there twice."""
+    """A column is missing, unknown or there twice; `HeaderRule` says which."""
     TOO_MANY_BAD_ROWS = "TOO_MANY_BAD_ROWS"
     TOO_MANY_DELETIONS = "TOO_MANY_DELETIONS"
     """A snapshot lacks so many rows of its source that it may be half a file."""
@@ -51,6 +53,19 @@ class FileRule(enum.StrEnum):
     """A file of its source that was made later is imported already."""
     FAILED = "FAILED"
     """The import broke; the log has the kind of error."""
+
+
+class HeaderRule(enum.StrEnum):
+    """What is wrong with a header. Its columns are told by our name, or by their place (`#2`): never by their text."""
+
+    EMPTY = "NO_HEADER"
+    """The first line has nothing in it."""
+    DELIMITER = "DELIMITER"
+    """It is one column, and holds a delimiter that is not the declared one."""
+    MISSING = "COLUMN_MISSING"
+    UNKNOWN = "COLUMN_UNKNOWN"
+    TWICE = "COLUMN_TWICE"
+    """At this place for the second time."""
 
 
 class RowRule(enum.StrEnum):
@@ -111,7 +126,7 @@ class Problem:
     row: int = 0
     """1 = first row below the header; 0 = the file."""
     line: int = 0
-    """Physical line on which the row ends; 0 = the file."""
+    """Physical line on which the row ends, 1 for the header; 0 = the file."""
     column: str = ""
     code: str = ""
     """Code of the value, when the code table knows it; anything else might be a name in the wrong column."""

@@ -16,6 +16,7 @@ import os
 import stat
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -112,13 +113,30 @@ def check_shape(path: Path, layout: Layout) -> Shape:
         FileHeld: another header.
 
     """
+    with _raw_rows(path, layout) as reader:
+        header = next(reader, [])
+        layout.check_header(header)
+        return _count(reader, tuple(header))
+
+
+def check_header(path: Path, layout: Layout) -> None:
+    """Look at the header of `path` and at no row.
+
+    Raises:
+        FileRejected: it cannot be read.
+        FileHeld: another header.
+
+    """
+    with _raw_rows(path, layout) as reader:
+        layout.check_header(next(reader, []))
+
+
+@contextmanager
+def _raw_rows(path: Path, layout: Layout) -> Iterator[_csv.Reader]:
     _check_start(path, layout)
     try:
         with path.open(encoding=layout.codec, errors="strict", newline="") as file:
-            reader = csv.reader(_without_nul(file), delimiter=layout.source.delimiter, strict=True)
-            header = next(reader, [])
-            layout.check_header(header)
-            return _count(reader, tuple(header))
+            yield csv.reader(_without_nul(file), delimiter=layout.source.delimiter, strict=True)
     except UnicodeError as error:
         raise FileRejected(FileRule.ENCODING) from error
     except csv.Error as error:

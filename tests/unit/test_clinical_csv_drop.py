@@ -231,6 +231,98 @@ def test_xlsx_renamed(drop):
     assert drop.files("rejected") == ["export.csv", "export.errors.csv"]
 
 
+def test_what_is_no_csv_file_does_not_lie_in_the_inbox_unseen(drop):
+    for name in ("book.xlsx", "OLD.XLS", "weights.txt", "export.csv.gz", "b.errors.csv"):
+        drop.put(name.encode(), name)
+    (drop.folder / "inbox" / "gone.txt").symlink_to("nowhere")
+    drop.look()
+    assert drop.files("inbox") == drop.files("processing") == []
+    rejected = ["OLD.XLS", "b.errors.csv", "book.xlsx", "export.csv.gz", "gone.txt", "weights.txt"]
+    assert [n for n in drop.files("rejected") if n in rejected] == rejected
+    assert [drop.rules(n) for n in ("book", "OLD")] == [["WORKBOOK"], ["WORKBOOK"]]
+    assert [drop.rules(n) for n in ("weights", "export.csv", "b.errors")] == [["NOT_CSV"]] * 3
+    assert drop.rules("gone") == ["SYMLINK"]
+    assert sorted(f.reason for f in drop.imports("rejected")) == [*["NOT_CSV"] * 3, *["WORKBOOK"] * 2]
+    details = sorted(detail for _, subject, detail in open_alerts(drop) if subject != "drop folder")
+    assert details == [*["rejected NOT_CSV"] * 3, *["rejected WORKBOOK"] * 2]
+
+
+def test_a_file_that_is_still_to_come_and_a_manifest_alone_stay(drop):
+    names = [".a.csv", ".a.csv.Xy12", "a.csv.json", "b.csv.part", "c.csv.filepart", "d.TMP", "~$book.xlsx"]
+    for name in names:
+        drop.put("{}", name)
+    assert drop.look() == drop.look(require_manifest=True) == []
+    assert drop.files("inbox") == names
+    assert drop.files("rejected") == []
+
+
+def test_a_text_file_waits_for_no_manifest_and_must_have_settled(drop):
+    growing = drop.put("1", "weights.txt")
+
+    def write_on(_seconds: float) -> None:
+        with growing.open("a") as file:
+            file.write("2")
+
+    assert drop.look(write_on, settle=2, require_manifest=True) == []
+    assert drop.files("inbox") == ["weights.txt"]
+    assert [o.rule for o in drop.look(settle=2, require_manifest=True)] == ["NOT_CSV"]
+
+
+def test_a_rejected_workbook_overwrites_neither_another_file_nor_another_list(drop):
+    drop(b"one", "book.xlsx")
+    drop(b"two", "book.xlsx")
+    drop(lines(row(), "short"), "book.csv")
+    assert [n for n in drop.files("rejected") if "errors" not in n] == ["book-2.xlsx", "book-3.csv", "book.xlsx"]
+    assert [drop.rules(n)[0] for n in ("book", "book-2", "book-3")] == ["WORKBOOK", "WORKBOOK", "FIELD_COUNT"]
+
+
+@pytest.mark.parametrize(
+    ("content", "listed", "logged"),
+    [
+        ("", ["1,0,,,NO_HEADER"], "the first line is empty"),
+        (
+            lines(row()).replace("patient_id", "PatID"),
+            ["1,0,patient_id,,COLUMN_MISSING", "1,0,#2,,COLUMN_UNKNOWN"],
+            "missing patient_id; unknown #2",
+        ),
+        (
+            lines(row(), header=HEADER.replace("unit", "value")),
+            ["1,0,unit,,COLUMN_MISSING", "1,0,#11,,COLUMN_TWICE"],
+            "missing unit; there twice #11",
+        ),
+        (
+            lines(row()).replace(",", ";"),
+            ["1,0,semicolon,,DELIMITER"],
+            "one column only: is the delimiter a semicolon?",
+        ),
+        (lines(row()).replace(",", "\t"), ["1,0,tab,,DELIMITER"], "one column only: is the delimiter a tab?"),
+    ],
+    ids=["empty", "other name", "twice", "semicolons", "tabs"],
+)
+def test_a_wrong_header_is_held_with_what_is_wrong(drop, capsys, content, listed, logged):
+    assert [o.rule for o in drop(content)] == ["HEADER"]
+    list_ = (drop.folder / "held" / "1" / "a.errors.csv").read_text().splitlines()
+    assert list_ == ["line,row,column,code,rule", "0,0,,,HEADER", *listed]
+    assert logged in capsys.readouterr().out
+
+
+def test_a_header_that_is_a_patient_is_written_only_where_the_site_says_so(drop, capsys):
+    drop(row(family_name="GEHEIM") + "\n")
+    listed = (drop.folder / "held" / "1" / "a.errors.csv").read_text()
+    assert "#6,,COLUMN_UNKNOWN" in listed
+    for value in ("GEHEIM", "007123", "1948"):
+        assert value not in listed + "".join(capsys.readouterr())
+    drop(row(family_name="GEHEIM") + "\n", errors={"include_values": True})
+    assert "1,0,#6,,COLUMN_UNKNOWN,,GEHEIM" in (drop.folder / "held" / "1" / "a.errors.csv").read_text()
+
+
+def test_a_header_of_a_thousand_unknown_columns_does_not_flood_the_log(drop, capsys):
+    drop(",".join(f"c{n}" for n in range(1000)) + "\n")
+    assert "and 988 more" in (logged := capsys.readouterr().out)
+    assert len(logged) < 1000
+    assert drop.rules(where="held/1").count("COLUMN_UNKNOWN") == 1000
+
+
 def test_wrong_hash(drop):
     content = lines(row())
     (outcome,) = drop(content.replace("61.5", "66.5"), manifest=manifest(content))

@@ -196,8 +196,8 @@ def test_a_dxa_result_that_a_snapshot_lacks_is_no_truth_any_more(drop):
     assert [(r.t_score, r.usable) for r in drop.rows(dxa_result) if r.superseded_at is None] == [(None, False)]
 
 
-def site(drop):
-    return Settings.model_validate({"storage": {"data_dir": str(drop.folder.parent)}})
+def site(drop, **csv):
+    return Settings.model_validate({"storage": {"data_dir": str(drop.folder.parent)}, "clinical": {"csv": csv}})
 
 
 def carry_out(drop):
@@ -234,6 +234,49 @@ def test_a_held_file_is_rejected_by_a_person(drop):
     assert drop.rows() == []
     with pytest.raises(NoSuchFile, match="no file 1 is held"):
         decide(site(drop), 1, CsvState.RELEASED)
+
+
+def test_a_file_whose_header_does_not_fit_is_not_released_until_the_settings_are_mended(drop):
+    content = WIDE + "1;007;1948-03-12;2025-03-09 10:00;3B;61,5;165\n"
+    drop(content, name="ward_1.csv")
+    with pytest.raises(NoSuchFile, match=r"file 1 cannot be released: .*HEADER: .*is the delimiter a semicolon\?"):
+        decide(site(drop, folder=drop.folder), 1, CsvState.RELEASED)
+    other = WARD.model_copy(update={"ignored": ()})
+    with pytest.raises(NoSuchFile, match=r"\(HEADER: unknown #5\)"):
+        decide(site(drop, folder=drop.folder, sources=(other,)), 1, CsvState.RELEASED)
+    assert [f.state for f in drop.imports()] == ["held"]
+    with drop.ledger.read() as c:
+        assert [a.subject for a in alerts.find(c)] == ["file 1"]
+    said = decide(site(drop, folder=drop.folder, sources=(WARD,)), 1, CsvState.RELEASED)
+    assert said == "file 1 is released; the node carries it out at its next look at the folder"
+    carry_out(drop)
+    assert [o.where for o in drop.look(sources=(WARD,))] == ["done"]
+
+
+def test_a_file_of_an_unknown_source_is_not_released_and_can_be_rejected(drop):
+    content = lines(row())
+    drop(content, manifest=manifest(content, source="nobody"), sources=(WARD,))
+    with pytest.raises(NoSuchFile, match=r"\(SOURCE\)"):
+        decide(site(drop, folder=drop.folder, sources=(WARD,)), 1, CsvState.RELEASED)
+    assert "file 1 is rejected" in decide(site(drop, folder=drop.folder, sources=(WARD,)), 1, CsvState.REJECTED)
+
+
+def test_the_release_of_a_file_that_is_not_to_be_seen_says_that_it_may_be_held_again(drop):
+    drop("")
+    assert "it is held again" in decide(site(drop), 1, CsvState.RELEASED)
+
+
+def test_the_list_cuts_no_code_off_and_explains_it(drop, capsys, monkeypatch):
+    drop(lines(row(1), row(2, value="?")))
+    drop("", name="b.csv")
+    drop(b"PK", name="c.xlsx")
+    drop(b"text", name="d.txt")
+    monkeypatch.setenv("COLUMNS", "40")
+    show_files(site(drop), state="", limit=5, as_json=False)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    for told in ("TOO_MANY_BAD_ROWS", "taken (UTC)", "held, HEADER: ", "rejected, WORKBOOK: ", "rejected, NOT_CSV: "):
+        assert told in shown
 
 
 def test_a_held_file_that_comes_again_after_the_settings_were_mended_is_imported(drop):
