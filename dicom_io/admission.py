@@ -1,4 +1,4 @@
-"""Who may associate: the decision behind an A-ASSOCIATE-RJ and its reason (PS3.8 9.3.4), as plain values.
+"""Who may connect and who may associate: the decision behind an A-ASSOCIATE-RJ and its reason (PS3.8 9.3.4), as values.
 
 Permanent for what only a person can change (AE titles, addresses), transient for what passes (limits, disk, draining):
 senders give up on the first and come again after the second. Whoever wants to know of it is an `Observer`; nothing here
@@ -10,12 +10,17 @@ from __future__ import annotations
 import enum
 import ipaddress
 import threading
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from config.settings import Reception
+from config.settings import Peer, Reception
 
+CONNECTIONS_PER_ASSOCIATION: Final = 4
+"""Connections tolerated for each association allowed: balancers probe, and rejected senders linger a moment."""
+OF_A_STRANGER: Final = 4
+"""Connections of an address that no peer may come from: enough for a monitor's probes, and to be told why."""
 LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
@@ -69,7 +74,7 @@ class Drop(enum.Enum):
     UNREADABLE = "association_request_unreadable"
     """What came is no A-ASSOCIATE-RQ of PS3.8 9.3.2, or carries blank or non-ASCII AE titles."""
     TOO_MANY = "too_many_connections"
-    """More connections at once than the node will hold open."""
+    """More connections at once than the node will hold open, in all or of this address."""
     TLS = "tls_handshake_failed"
     """Old protocol, weak suite, no or unknown client certificate, or no TLS at all."""
     FAILED = "connection_failed"
@@ -129,6 +134,37 @@ class Living(Hashable, Protocol):
         """Whether it still runs."""
 
 
+class Lobby:
+    """Bounds the connections that are no association yet; each holds two threads until it says something or times out.
+
+    Judged by the address alone, for nothing else is known yet. Strangers share a quarter of the room, so that whoever
+    finds the port keeps nobody out who is listed; and of the listed each has a share, as it has of the associations.
+    """
+
+    def __init__(self, settings: Reception) -> None:
+        self._networks = _networks(settings.peers) if settings.peers else LOOPBACK
+        self._strangers = settings.maximum_associations
+        self._all = CONNECTIONS_PER_ASSOCIATION * settings.maximum_associations
+        self._of_one = CONNECTIONS_PER_ASSOCIATION * settings.maximum_associations_per_peer
+
+    def has_room(self, address: str, held: Iterable[str]) -> bool:
+        """Whether one more connection from `address` is taken while those of the addresses `held` stand."""
+        standing: Counter[str] = Counter()
+        for one, count in Counter(held).items():
+            standing[plain_address(one)] += count
+        mine = standing[plain_address(address)]
+        if standing.total() >= self._all:
+            return False
+        if self._expects(address):
+            return mine < self._of_one
+        strangers = sum(count for one, count in standing.items() if not self._expects(one))
+        return mine < OF_A_STRANGER and strangers < self._strangers
+
+    def _expects(self, address: str) -> bool:
+        host = _host(address)
+        return any(host in network for network in self._networks)
+
+
 class Door:
     """Decides on each requestor and counts who is inside. Safe for many threads."""
 
@@ -182,8 +218,7 @@ def judge(settings: Reception, *, called: str, calling: str, address: str) -> Re
     known = [peer for peer in settings.peers if peer.ae_title == calling.strip(" ")]
     if not known:
         return Rejection.CALLING_AE
-    networks = (ipaddress.ip_network(network) for peer in known for network in peer.networks)
-    return None if any(host in network for network in networks) else Rejection.ADDRESS
+    return None if any(host in network for network in _networks(known)) else Rejection.ADDRESS
 
 
 def caller(address: str, *, calling: str | bytes = "", called: str | bytes = "") -> Caller:
@@ -194,6 +229,10 @@ def caller(address: str, *, calling: str | bytes = "", called: str | bytes = "")
 def plain_address(address: str) -> str:
     """The address without a zone, IPv4 as IPv4."""
     return str(_host(address))
+
+
+def _networks(peers: Iterable[Peer]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(network) for peer in peers for network in peer.networks)
 
 
 def _printable(title: str | bytes) -> str:

@@ -1,7 +1,7 @@
 """The TCP side of the Storage SCP: socket options and bounds, no policy; and which receive path a connection takes.
 
 pynetdicom sets none of these: backlog 128 (with its 5, forty senders at once wait up to 6 s), TCP_NODELAY on accepted
-sockets, a deadline for every PDU, a limit to the length it may announce, and a limit to connections that never say
+sockets, a deadline for every PDU, a limit to the length it may announce, and limits to connections that never say
 anything. Public seams only: `AE.make_server(server_class=)`, EVT_CONN_OPEN, `AssociationSocket.recv`. Without
 `open_part` nothing private of pynetdicom is used. No name look-up of a peer is made.
 """
@@ -21,7 +21,8 @@ from pynetdicom import evt, transport
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
-from dicom_io.admission import Drop
+from config.settings import Reception
+from dicom_io.admission import Drop, Lobby
 from dicom_io.contexts import Contexts
 from dicom_io.foreign_faults import watch
 from dicom_io.transport import LARGEST_ASSOCIATE_PDU, SLACK, OpenPart, accelerate
@@ -50,8 +51,8 @@ class AssociationServer(transport.AssociationServer):
     request_queue_size = 128
     read_timeout: float = 60.0
     """Seconds one read of a begun PDU may take."""
-    connection_limit: int = 100
-    """Connections served at once, associated or not."""
+    lobby: Lobby = Lobby(Reception())
+    """Bounds the connections served at once, associated or not."""
     on_dropped: Callable[[str, Drop], None] = staticmethod(lambda _address, _why: None)
     """Told of each connection that ends here: its address and why."""
 
@@ -76,10 +77,8 @@ class AssociationServer(transport.AssociationServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - signature of socketserver
         """Whether to talk to this connection at all: bounds the threads that silent connections can hold."""
-        if len(self.active_associations) < self.connection_limit:
-            return True
-        self.on_dropped(str(client_address[0]), Drop.TOO_MANY)
-        return False
+        held = [str(association.requestor.address) for association in self.active_associations]
+        return self._has_room(str(client_address[0]), held)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - signature of socketserver
         """One connection failed before it became an association; the others do not notice."""
@@ -95,6 +94,12 @@ class AssociationServer(transport.AssociationServer):
         """Stop accepting and free the port."""
         super(transport.AssociationServer, self).shutdown()
         self.server_close()
+
+    def _has_room(self, address: str, held: list[str]) -> bool:
+        if self.lobby.has_room(address, held):
+            return True
+        self.on_dropped(address, Drop.TOO_MANY)
+        return False
 
     def _prepare(self, event: Event) -> None:
         """EVT_CONN_OPEN: the association exists and has not begun."""

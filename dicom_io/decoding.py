@@ -225,9 +225,11 @@ def _ht_jpeg_2000(data: bytes, _form: PixelFormat) -> Raw:
 
 
 def _rle(data: bytes, form: PixelFormat) -> Raw:
+    """It must be exactly as long as the image: what a hostile frame unpacks to beyond that is never allocated."""
     dtype = np.dtype(_DTYPES[form.allocated])
-    decoded = imagecodecs.dicomrle_decode(data, dtype=dtype)
-    return np.asarray(decoded).view(dtype)[: form.rows * form.columns].reshape(form.rows, form.columns)
+    size = form.rows * form.columns * dtype.itemsize
+    decoded = imagecodecs.dicomrle_decode(data, dtype=dtype, out=size)
+    return np.frombuffer(decoded, dtype).reshape(form.rows, form.columns)
 
 
 _END_THE_PROCESS: Final = frozenset(("gdcm",))

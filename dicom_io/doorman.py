@@ -104,10 +104,16 @@ class Doorman:
         association.kill()
 
     def _closed(self, event: Event) -> None:
-        """EVT_CONN_CLOSE: a connection without a request is a dropped one; every other end is told elsewhere."""
+        """EVT_CONN_CLOSE: a connection without a request is a dropped one; every other end is told elsewhere.
+
+        Its association's thread still waits for the request, for the whole of `reception.acse_timeout`, and holds a
+        place as long: it is woken.
+        """
         association = event.assoc
         if association.requestor.primitive is not None:
             return
+        if association.dul.to_user_queue.empty():  # else what is in it wakes the thread
+            association.dul.to_user_queue.put(None)
         with self._lock:
             titles = self._unread.pop(association, None)
         called, calling = titles or (b"", b"")

@@ -26,15 +26,14 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from dicom_io.dicom_time import parse_date, parse_datetime, parse_offset, parse_time
 from dicom_io.element import expect_defects, items, text, value
 from dicom_io.errors import HeaderInvalid
+from dicom_io.file_meta import file_meta
 from model.domain import AssigningAuthority, Identifier, InstanceReference, NameGroup, PatientIdentity, PersonName, Sex
 
 Header = Dataset
 """What `read_header` gives; for those who only carry it."""
 _OWNED_BY: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 _REFERENCE: Final = (*_OWNED_BY, "SeriesInstanceUID")
-_PREAMBLE: Final = 128
-_META_START: Final = _PREAMBLE + 16
-"""Bytes up to and with the group length of the file meta information (PS3.10 7.1)."""
+_LONGEST_UID: Final = 64
 _EXPLICIT, _LITTLE_ENDIAN = False, True
 _PIXEL_DATA: Final = BaseTag(0x7FE00008)
 """The first of the three elements that may hold pixels."""
@@ -88,10 +87,15 @@ def instance_reference(dataset: Dataset) -> InstanceReference:
     """The four UIDs. The series may be empty: the object can be owned without it.
 
     Raises:
-        HeaderInvalid: no SOP Class, SOP Instance or Study Instance UID.
+        HeaderInvalid: no SOP Class, SOP Instance or Study Instance UID, or one that no ledger could hold: longer than
+            PS3.5 9.1 allows, or with a control character. Other breaches of 9.1 are let pass.
 
     """
     found = {keyword: text(dataset, keyword) for keyword in _REFERENCE}
+    for keyword, one in found.items():
+        if len(one) > _LONGEST_UID or not one.isprintable():
+            msg = f"{keyword} is longer than {_LONGEST_UID} characters or holds one that cannot be printed"
+            raise HeaderInvalid(msg)
     for keyword in _OWNED_BY:
         if not found[keyword]:
             msg = f"the object has no {keyword}"
@@ -174,6 +178,8 @@ def _parse(stream: BinaryIO, *, pixels: bool) -> Dataset:
             stream.seek(0)
             dataset = dcmread(stream, stop_before_pixels=not pixels, force=True)
         owned = bool(text(dataset, "SOPInstanceUID"))
+    except HeaderInvalid:
+        raise
     except Exception as error:  # pydicom raises whatever a damaged stream provokes; here it gets one name
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the file system's; pydicom's own, for a sequence that ends early, has no number
@@ -190,11 +196,8 @@ def _inflated(stream: BinaryIO) -> Dataset | None:
 
     pydicom would inflate all of it, in the listener too: 30 kB may hold 30 MB, and 500 MB the machine.
     """
-    head = stream.read(_META_START)
-    if head[_PREAMBLE:-4] != b"DICM\x02\x00\x00\x00UL\x04\x00":
-        return None
-    meta = read_dataset(BytesIO(stream.read(int.from_bytes(head[-4:], "little"))), _EXPLICIT, _LITTLE_ENDIAN)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+    meta = file_meta(stream)
+    if meta is None or meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return None
     content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(_LARGEST_HEADER), _LARGEST_HEADER)
     dataset = read_dataset(

@@ -22,7 +22,7 @@ from pynetdicom.events import Event
 
 from config.settings import Reception, SettingsError
 from dicom_io import transport_check
-from dicom_io.admission import Observer, Unobserved
+from dicom_io.admission import Lobby, Observer, Unobserved
 from dicom_io.association_server import AssociationServer
 from dicom_io.commitment import PUSH_MODEL
 from dicom_io.commitment_scp import CommitmentScp
@@ -40,8 +40,6 @@ from dicom_io.tls_server import TlsAssociationServer
 from dicom_io.watermark import Watermark
 
 _NO_STOCK_LIMIT: Final = 1_000_000
-_CONNECTIONS_PER_ASSOCIATION: Final = 4
-"""Connections tolerated for each association allowed: balancers probe, and rejected senders linger a moment."""
 
 _log = structlog.get_logger()
 
@@ -201,7 +199,7 @@ class StorageScp:
         if not isinstance(server, kind):  # `make_server` is annotated more widely than it behaves
             raise TypeError
         server.read_timeout = self._settings.dimse_timeout
-        server.connection_limit = _CONNECTIONS_PER_ASSOCIATION * self._settings.maximum_associations
+        server.lobby = Lobby(self._settings)
         server.on_dropped = self._doorman.dropped
         server.on_broken = self._doorman.broken
         server.open_part = self._store.begin if self._fast else None
@@ -218,6 +216,8 @@ def _self_test(spool: Spool) -> tuple[str, ...]:
 
 def _no_requests_for_commitment(event: Event) -> None:
     """EVT_REQUESTED: archives may report (SCP role, PS3.7 D.3.3.4), senders may not ask."""
+    if event.assoc.is_rejected:  # the doorman comes first: nothing is negotiated any more
+        return
     role = event.assoc.requestor.role_selection.get(PUSH_MODEL)
     if role is None or not role.scp_role:
         acceptor = event.assoc.acceptor

@@ -30,15 +30,14 @@ class TlsAssociationServer(AssociationServer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._lock = threading.Lock()
-        self._shaking: dict[ssl.SSLSocket, threading.Thread] = {}
+        self._shaking: dict[ssl.SSLSocket, tuple[str, threading.Thread]] = {}
         super().__init__(*args, **kwargs)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Bound the handshakes as the associations are bounded."""
-        if len(self._shaking) < self.connection_limit:
-            return super().verify_request(request, client_address)
-        self.on_dropped(str(client_address[0]), Drop.TOO_MANY)
-        return False
+        with self._lock:
+            held = [address for address, _ in self._shaking.values()]
+        return self._has_room(str(client_address[0]), held) and super().verify_request(request, client_address)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Leave the accept loop at once."""
@@ -47,7 +46,7 @@ class TlsAssociationServer(AssociationServer):
             target=self._shake_hands, args=(secured, client_address), name="dicom-tls-handshake", daemon=True
         )
         with self._lock:
-            self._shaking[secured] = thread
+            self._shaking[secured] = str(client_address[0]), thread
         thread.start()
 
     def close(self) -> None:
@@ -55,7 +54,7 @@ class TlsAssociationServer(AssociationServer):
         super().close()
         with self._lock:
             shaking = dict(self._shaking)
-        for secured, thread in shaking.items():
+        for secured, (_, thread) in shaking.items():
             _shut(secured)
             thread.join(self.handshake_timeout)
 

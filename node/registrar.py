@@ -22,7 +22,7 @@ from node.errors import FailureCode
 from node.store import case_patients, cases, jobs
 from node.store.cases import Receipt, Reception
 from node.store.engine import Connection, Ledger
-from node.store.errors import OtherAlgorithm
+from node.store.errors import NotStorable, OtherAlgorithm
 from node.tasks import ADVANCE, INFER_LANE, advance_key
 
 log = structlog.get_logger()
@@ -41,6 +41,7 @@ class Registrar:
 
         Raises:
             LedgerUnavailable: nothing is known to be stored.
+            NotStorable: nothing is stored, and will not be the next time.
             SpoolUnavailable: another host's retention deleted the file at the same moment; the sender must repeat.
 
         """
@@ -78,7 +79,7 @@ class Registrar:
             try:
                 self.record(adopt(self.spool, file))
                 adopted += 1
-            except (HeaderInvalid, OSError) as error:  # one bad file or sector keeps no node from starting
+            except (HeaderInvalid, NotStorable, OSError) as error:  # one bad file or sector keeps no node from starting
                 log.warning("spool.orphan_unreadable", file=file, error=str(error))
         return adopted
 
@@ -118,7 +119,7 @@ def _source(stored: StoredInstance) -> Source:
         reference=stored.reference,
         spool_file=stored.spool_file,
         digest=stored.digest,
-        calling_ae=stored.calling_ae,
+        calling_ae=stored.calling_ae.replace("\0", ""),  # some pad with it, and PostgreSQL takes none in a text
         received_at=stored.received_at,
     )
 

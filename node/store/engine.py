@@ -24,7 +24,7 @@ from typing import TypeAlias, TypeVar
 import sqlalchemy as sa
 
 from node.store import bells
-from node.store.errors import LedgerError, LedgerUnavailable
+from node.store.errors import LedgerError, LedgerUnavailable, NotStorable
 from node.store.group_commit import GroupCommit
 from node.store.migrate import LEDGER, Chain, migrate
 from node.store.sqlite import BUSY_TIMEOUT_SECONDS, DRIVER, journal_mode, make_private, prepare_reader, prepare_writer
@@ -85,6 +85,7 @@ class Ledger:
 
         Raises:
             LedgerUnavailable: database down, locked for 30 s, or disk full; nothing is known to be stored.
+            NotStorable: a value that the database cannot hold; nothing is stored.
 
         """
         announced = Announced(self._by_notice)
@@ -246,13 +247,19 @@ def _begin_immediate(connection: sa.Connection) -> None:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Say `LedgerUnavailable` for what passes by itself or by an administrator: down, locked, disk full."""
+    """Say `LedgerUnavailable` for what passes by itself or by an administrator: down, locked, disk full.
+
+    And `NotStorable` for what never passes: a value the database cannot hold, of which nothing is repeated here.
+    """
     try:
         yield
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, DRIVER.OperationalError) as error:
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         msg = f"ledger: {type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
         raise LedgerUnavailable(msg) from error
+    except sa.exc.DataError as error:
+        msg = f"ledger: {type(error.orig).__name__}: a value cannot be stored"
+        raise NotStorable(msg) from error
     except sa.exc.DatabaseError as error:
         if isinstance(error.orig, DRIVER.DatabaseError) and "not a database" in str(error.orig):
             msg = "the ledger file is no SQLite database; move it away or correct storage.data_dir"

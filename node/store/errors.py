@@ -3,6 +3,7 @@
     StoreError
     |-- LedgerError        the database cannot be used as it is: a person must act (wrong version, not a ledger)
     |-- LedgerUnavailable  not now: database down, locked or disk full; try again
+    |-- NotStorable        a value that the database cannot hold: it will not next time either, leave it out
     |-- LostLease          another worker took this task over: drop everything done for it
     |-- NoSuchCase         the caller named a case that is not there, or not in the state the call needs
     |-- OtherAlgorithm     what is known has a digest of another kind: come again with one of that kind
@@ -25,6 +26,10 @@ class LedgerError(StoreError):
 
 class LedgerUnavailable(StoreError):
     """The database did not answer or could not write. Nothing of the transaction is known to be stored; try again."""
+
+
+class NotStorable(StoreError):
+    """The database refused a value for what it is, e.g. a NUL in a text. Nothing of the transaction is stored."""
 
 
 class LostLease(StoreError):

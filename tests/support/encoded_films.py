@@ -16,8 +16,8 @@ def rle(pixels: np.ndarray) -> bytes:
     runner.set_options(
         rows=rows,
         columns=columns,
-        bits_allocated=16,
-        bits_stored=12,
+        bits_allocated=8 * pixels.itemsize,
+        bits_stored=8 * pixels.itemsize,
         samples_per_pixel=1,
         pixel_representation=0,
         photometric_interpretation="MONOCHROME2",

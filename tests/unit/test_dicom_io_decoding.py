@@ -13,19 +13,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from support.dicom_objects import encode, radiograph_dataset
 from support.encoded_films import LOSSLESS, LOSSY, PIXELS, rle
 from support.shared_data import DICOM, needs_dicom
 from support.tools import require_tool
 
-from dicom_io.decoding import pixel_format, stored_values
+from dicom_io.decoding import pixel_format, stored_index, stored_values
 from dicom_io.errors import DicomIoError, PixelDecodeError
 from dicom_io.syntaxes import NATIVE, TRANSFER_SYNTAXES
+
+EIGHT = radiograph_dataset(BitsAllocated=8, BitsStored=8, HighBit=7)
+FRAMES = {
+    **{syntax: (bytes(encoder()), radiograph_dataset()) for syntax, encoder in LOSSLESS.items()},
+    **{syntax: (bytes(encoder()), radiograph_dataset()) for syntax, (encoder, _) in LOSSY.items()},
+    uid.JPEGBaseline8Bit: (bytes(imagecodecs.jpeg8_encode((PIXELS >> 4).astype(np.uint8), level=98)), EIGHT),
+}
+"""A whole frame in every encapsulated transfer syntax, and the header it belongs to."""
 
 
 def decoded(part10: bytes) -> np.ndarray:
     dataset = dcmread(BytesIO(part10))
     return stored_values(dataset, pixel_format(dataset))
+
+
+def image(header: Dataset, syntax: str, frame: bytes, *, half: bool = False) -> np.ndarray:
+    dataset = dcmread(BytesIO(encode(header, syntax, frame)))
+    return stored_index(dataset, pixel_format(dataset), half=half)
 
 
 @pytest.mark.parametrize("syntax", NATIVE, ids=lambda one: one.name)
@@ -232,11 +246,44 @@ def test_a_broken_htj2k_frame_is_not_half_an_image() -> None:
         decoded(encode(radiograph_dataset(), uid.HTJ2KLossless, bytes(frame)))
 
 
-def test_a_frame_that_ends_early_is_refused_before_charls_works_on_it_for_seconds() -> None:
-    frame = LOSSLESS[uid.JPEGLSLossless]()
-    assert np.array_equal(decoded(encode(radiograph_dataset(), uid.JPEGLSLossless, frame + b"\x00")), PIXELS)
+@pytest.mark.parametrize("half", [False, True], ids=["full", "half"])
+@pytest.mark.parametrize("syntax", sorted(FRAMES), ids=lambda one: uid.UID(one).name)
+def test_a_frame_without_its_end_is_refused_however_little_is_missing(syntax: str, *, half: bool) -> None:
+    """libjpeg and OpenJPH would fill the rest with grey and say nothing, CharLS would work on it for seconds."""
+    frame, dataset = FRAMES[syntax]
+    whole = image(dataset, syntax, frame, half=half)
+    for zeros in (4, 400):
+        assert np.array_equal(image(dataset, syntax, frame + b"\0" * (zeros - len(frame) % 2), half=half), whole)
+    for kept in (len(frame) - 3, len(frame) * 99 // 100, len(frame) * 9 // 10, len(frame) // 2, 100):
+        with pytest.raises(PixelDecodeError):
+            image(dataset, syntax, frame[:kept], half=half)
+
+
+def test_the_end_of_a_frame_in_many_fragments_is_the_end_of_the_last() -> None:
+    frame = LOSSLESS[uid.JPEGLosslessSV1]()
+    dataset = dcmread(BytesIO(encode(radiograph_dataset(), uid.JPEGLosslessSV1, frame)))
+    dataset.PixelData = encapsulate([frame], fragments_per_frame=5)
+    assert np.array_equal(stored_values(dataset, pixel_format(dataset)), PIXELS)
+    dataset.PixelData = encapsulate([frame[: len(frame) * 4 // 5]], fragments_per_frame=4)
     with pytest.raises(PixelDecodeError, match="end-of-image"):
-        decoded(encode(radiograph_dataset(), uid.JPEGLSLossless, frame[:-100]))
+        stored_values(dataset, pixel_format(dataset))
+
+
+@pytest.mark.parametrize("syntax", sorted(FRAMES), ids=lambda one: uid.UID(one).name)
+def test_a_sound_frame_needs_none_of_pydicoms_decoders(syntax: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are many times slower; RLE in Python needs a third of a second for a film."""
+    frame, dataset = FRAMES[syntax]
+    monkeypatch.setattr("dicom_io.decoding.get_decoder", lambda one: pytest.fail(f"{one} went to pydicom"))
+    image(dataset, syntax, frame)
+
+
+@pytest.mark.parametrize("columns", [39, 40])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_rle_in_cells_of_one_and_two_bytes(bits: int, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(bits).integers(0, 1 << bits, (47, columns)).astype(f"uint{bits}")
+    dataset = radiograph_dataset(values.astype(np.uint16), BitsAllocated=bits, BitsStored=bits, HighBit=bits - 1)
+    monkeypatch.setattr("dicom_io.decoding.get_decoder", lambda one: pytest.fail(f"{one} went to pydicom"))
+    assert np.array_equal(decoded(encode(dataset, uid.RLELossless, rle(values))), values)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +311,19 @@ def test_tiles_beside_the_image_are_refused_before_a_decoder_looks_for_them_for_
     frame[39] = 34  # YTOsiz
     with pytest.raises(PixelDecodeError, match="tiles"):
         decoded(encode(radiograph_dataset(), syntax, bytes(frame)))
+
+
+@pytest.mark.parametrize("syntax", sorted(FRAMES), ids=lambda one: uid.UID(one).name)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_frame_cut_anywhere_is_refused_or_all_there(syntax: str, data: st.DataObject) -> None:
+    """All there: what was cut off is the byte that makes the length even."""
+    frame, dataset = FRAMES[syntax]
+    try:
+        values = image(dataset, syntax, frame[: data.draw(st.integers(1, len(frame) - 1))])
+    except DicomIoError:
+        return
+    assert np.array_equal(values, image(dataset, syntax, frame))
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,5 +1,6 @@
 """Header -> domain values, with every defect the field has shown."""
 
+import dataclasses
 import datetime as dt
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -77,6 +78,16 @@ def test_what_is_no_dicom_object_is_header_invalid(tmp_path: Path, content: byte
 def test_a_missing_uid_cannot_be_owned() -> None:
     with pytest.raises(HeaderInvalid, match="StudyInstanceUID"):
         instance_reference(raw(SOPClassUID=b"1.2", SOPInstanceUID=b"1.3\0"))
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+@pytest.mark.parametrize("value", [b"1.2." + b"3" * 61, b"1.2\x003", b"1.2\x1b.3"])
+def test_a_uid_that_no_ledger_could_hold_cannot_be_owned(keyword: str, value: bytes) -> None:
+    uids = dict.fromkeys(("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"), b"1.2")
+    longest = b"1.2." + b"3" * 60
+    assert longest.decode() in dataclasses.astuple(instance_reference(raw(**{**uids, keyword: longest + b"\0"})))
+    with pytest.raises(HeaderInvalid, match=keyword):
+        instance_reference(raw(**{**uids, keyword: value}))
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,19 @@
 import socket
 import struct
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from support.reception import RawAssociation, await_true, server_threads, serving
+from support.reception import Memory, RawAssociation, await_true, request, server_threads, serving
 
 from config.settings import Peer, Reception
-from dicom_io.admission import Door, Drop, Rejection, caller
+from dicom_io.admission import Door, Drop, Lobby, Rejection, caller
+from dicom_io.commitment_scu import CommitmentEvents
+from dicom_io.spool import Spool
 from dicom_io.storage_scp import StorageScp
 from dicom_io.watermark import Watermark
 
@@ -77,6 +80,22 @@ def test_each_rejection_is_told_with_who_and_why(tmp_path: Path) -> None:
     assert [one["reason"] for one in logs if one["event"] == "association.rejected"] == memory.words[:3]
 
 
+def test_a_rejection_is_no_fault_of_the_stack_where_archives_may_report_commitment(tmp_path: Path) -> None:
+    settings = Reception(port=0, peers=(Peer(ae_title="DX1"),))
+    scp = StorageScp(settings, Spool(tmp_path), lambda _: None, Memory(), None, CommitmentEvents(lambda _: None))
+    with capture_logs() as logs:
+        scp.start()
+        try:
+            assert RawAssociation(scp, calling=b"DX2").rejection == (1, 1, 3)
+            RawAssociation(scp, calling=b"DX1").release()
+        finally:
+            scp.stop()
+    assert [one["event"] for one in logs if one["event"].startswith("association.")] == [
+        "association.rejected",
+        "association.accepted",
+    ]
+
+
 @pytest.mark.parametrize(
     ("called", "calling", "reply", "word", "shown"),
     [
@@ -109,14 +128,14 @@ def test_a_title_is_always_printable_and_short(title: bytes) -> None:
 def test_silent_connections_end_by_artim_and_leave_no_thread(tmp_path: Path) -> None:
     with serving(tmp_path, acse_timeout=0.3, dimse_timeout=0.5) as (scp, memory):
         base = server_threads()
-        silent = [socket.create_connection(("127.0.0.1", scp.port)) for _ in range(20)]
+        silent = [socket.create_connection(("127.0.0.1", scp.port)) for _ in range(15)]
         half = socket.create_connection(("127.0.0.1", scp.port))
         half.sendall(b"\x01\x00" + struct.pack(">L", 200) + b"half of a request")
         scanners = [socket.create_connection(("127.0.0.1", scp.port)) for _ in range(20)]
         for number, scanner in enumerate(scanners):
             scanner.sendall((b"", b"GET / HTTP/1.0\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\0")[number % 4])
             scanner.close()
-        await_true(lambda: len(memory.entries) >= 41)
+        await_true(lambda: len(memory.entries) >= 36)
         await_true(lambda: server_threads() <= base)
         assert set(memory.words) <= {Drop.NO_REQUEST.value, Drop.UNREADABLE.value}
         RawAssociation(scp).release()
@@ -133,6 +152,66 @@ def test_more_connections_than_can_be_held_are_closed_and_counted(tmp_path: Path
         for connection in held:
             connection.close()
         await_true(lambda: is_served(scp))
+
+
+@pytest.mark.parametrize("fast_path", ["auto", "off"])
+def test_a_connection_that_closes_without_a_word_holds_its_place_no_longer(tmp_path: Path, fast_path: str) -> None:
+    with serving(tmp_path, fast_path=fast_path, acse_timeout=30.0) as (scp, memory):
+        for number in range(1, 61):  # more than one address may have open
+            socket.create_connection(("127.0.0.1", scp.port)).close()
+            await_true(lambda number=number: memory.words == [Drop.NO_REQUEST.value] * number)
+            await_true(lambda: not scp._plain.active_associations, seconds=5.0)
+        half = socket.create_connection(("127.0.0.1", scp.port))
+        half.sendall(b"\x01\x00" + struct.pack(">L", 200) + b"half of a request")
+        half.close()
+        await_true(lambda: len(memory.entries) == 61)
+        await_true(lambda: not scp._plain.active_associations, seconds=5.0)
+
+
+LISTED = (Peer(ae_title="MODALITY", networks=("127.0.0.1/32", "127.0.0.2/32")),)
+
+
+def connections_from(address: str, port: int, count: int, held: ExitStack) -> list[socket.socket]:
+    return [
+        held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(address, 0)))
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("address", "taken"), [("127.0.0.9", 4), ("127.0.0.2", 40)])
+def test_silent_connections_of_one_address_keep_no_other_sender_out(tmp_path: Path, address: str, taken: int) -> None:
+    with ExitStack() as held, serving(tmp_path, peers=LISTED) as (scp, memory):
+        connections_from(address, scp.port, 110, held)
+        await_true(lambda: memory.words.count(Drop.TOO_MANY.value) == 110 - taken)
+        assert {who.address for who, word in memory.entries if word == Drop.TOO_MANY.value} == {address}
+        assert is_served(scp)
+        held.close()
+        await_true(lambda: not scp._plain.active_associations)
+
+
+def test_forty_senders_of_one_address_may_come_at_once(tmp_path: Path) -> None:
+    """Ten are let in and the others told to come again; none is closed without an answer."""
+    with ExitStack() as held, serving(tmp_path) as (scp, _):
+        senders = connections_from("127.0.0.1", scp.port, 40, held)
+        for sender in senders:
+            sender.sendall(request(b"OSTEON", b"MODALITY"))
+        answers = [sender.recv(4096)[:1] for sender in senders]
+    assert (answers.count(b"\2"), answers.count(b"\3")) == (10, 30)
+
+
+def test_the_lobby_counts_by_address_and_leaves_strangers_a_quarter() -> None:
+    lobby = Lobby(Reception(peers=LISTED, maximum_associations=3, maximum_associations_per_peer=2))
+    listed, strangers = "127.0.0.1", ["10.0.0.1", "10.0.0.2", "::1"]
+    assert lobby.has_room(listed, [listed] * 7)
+    assert not lobby.has_room(listed, [listed] * 8)
+    assert not lobby.has_room(listed, [*[listed] * 4, *["::ffff:127.0.0.1"] * 4])
+    assert lobby.has_room("127.0.0.2", [listed] * 8)
+    assert lobby.has_room(strangers[0], strangers[1:])
+    assert not lobby.has_room(strangers[0], strangers)
+    assert lobby.has_room(listed, strangers)
+    assert not lobby.has_room(listed, [*["127.0.0.2"] * 8, *strangers, "127.0.0.1"])
+    assert not Lobby(Reception()).has_room("10.0.0.1", ["10.0.0.1"] * 4)
+    assert Lobby(Reception()).has_room("127.0.0.1", ["127.0.0.1"] * 39)
 
 
 def test_an_idle_association_ends_by_the_idle_timeout(tmp_path: Path) -> None:

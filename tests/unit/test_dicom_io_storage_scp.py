@@ -159,7 +159,8 @@ def test_objects_that_cannot_be_owned(tmp_path: Path) -> None:
         assert raw_store(scp, body(), good, STORAGE_CLASSES[0]) == 0xA900
         assert raw_store(scp, b"\xff" * 400, good) == 0xC000
         assert raw_store(scp, body(StudyInstanceUID=""), good) == 0xC000
-    assert len(list((tmp_path / "quarantine").iterdir())) == 2
+        assert raw_store(scp, body(StudyInstanceUID="1.2." + "3" * 66), good) == 0xC000
+    assert len(list((tmp_path / "quarantine").iterdir())) == 3
 
 
 @pytest.mark.parametrize("fast_path", ["auto", "off"])

@@ -15,7 +15,7 @@ from support.dicom_objects import encode, radiograph_dataset
 from support.reception import await_true, serving
 from support.tools import require_tool
 
-from config.settings import ReceptionTls, SettingsError
+from config.settings import Peer, ReceptionTls, SettingsError
 from dicom_io.admission import Drop
 from dicom_io.certificate import CertificateUnreadable, expires_at
 from dicom_io.received import StoredInstance
@@ -172,6 +172,16 @@ def test_a_hung_handshake_keeps_nobody_out_and_ends(tmp_path: Path, site: Pair, 
             pytest.fail("a handshake of one byte every 0.1 s went on for 9 s, the deadline is 2 s")
         await_true(lambda: memory.words.count(Drop.TLS.value) == 6)
         assert [connection.recv(10) for connection in silent] == [b""] * 5
+
+
+def test_hung_handshakes_of_a_stranger_keep_no_listed_sender_out(tmp_path: Path, site: Pair, node: Pair) -> None:
+    peers = (Peer(ae_title="MODALITY", networks=("127.0.0.1/32",)),)
+    with ExitStack() as held, serving(tmp_path, tls=files(node), peers=peers) as (scp, memory):
+        address = ("127.0.0.1", scp.tls_port)
+        for _ in range(110):
+            held.enter_context(socket.create_connection(address, timeout=20, source_address=("127.0.0.9", 0)))
+        await_true(lambda: memory.words.count(Drop.TOO_MANY.value) == 106)
+        assert common_name(scp.tls_port, site) == "node"
 
 
 def test_stopping_does_not_wait_for_a_handshake(tmp_path: Path, node: Pair) -> None:

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from pydicom import uid
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from support.dicom_objects import dataset_of, encode, radiograph_dataset
 from support.hospital import await_true
 from support.node_parts import TAKEN, pipeline, receive
+from support.postgres import Cluster
 
 from config.settings import Delivery, Destination, Settings, parse
 from dicom_io.content_digest import is_intact
@@ -34,7 +37,7 @@ from node.listener import Listener
 from node.registrar import Registrar
 from node.store import cases, duplicates, jobs, report_objects
 from node.store.engine import Ledger, open_ledger
-from node.store.schema import screening_case
+from node.store.schema import case_patient, screening_case
 from node.tasks import ADVANCE, INFER_LANE
 from node.worker import CaseWorker
 
@@ -45,7 +48,7 @@ def registrar(ledger: Ledger, folder: Path) -> Registrar:
     return Registrar(ledger=ledger, spool=Spool(folder / "spool"), audit=AuditTrail(folder / "audit"))
 
 
-def take(registrar: Registrar, dataset: Dataset) -> StoredInstance:
+def take(registrar: Registrar, dataset: Dataset, *, calling: str = "MODALITY") -> StoredInstance:
     """Store and record an object as the Storage SCP does."""
     content = encode(dataset)
     with registrar.spool.storing(
@@ -58,7 +61,7 @@ def take(registrar: Registrar, dataset: Dataset) -> StoredInstance:
             reference=instance_reference(dataset),
             spool_file=spooled.file,
             digest=spooled.digest,
-            calling_ae="MODALITY",
+            calling_ae=calling,
             peer_address="127.0.0.1",
             received_at=TAKEN,
             patient_ids=patient_ids(dataset),
@@ -261,6 +264,31 @@ def test_an_orphan_that_cannot_be_read_keeps_no_other_from_being_adopted(ledger:
     desk.spool.path("00/1.2.3-0000000000000000.dcm").mkdir()  # reading it is an OSError, as on a bad sector
     fresh = registrar(open_ledger(tmp_path / "other.db"), tmp_path)
     assert fresh.adopt_orphans() == 1
+    fresh.ledger.close()
+
+
+def test_nuls_in_identifiers_and_titles_are_left_out_on_both_databases(ledger: Ledger, tmp_path: Path) -> None:
+    film = radiograph_dataset(number=1)
+    film[Tag("PatientID")] = RawDataElement(Tag("PatientID"), "LO", 6, b"00\x00123", 0, False, True)  # noqa: FBT003
+    take(registrar(ledger, tmp_path), film, calling="DX1\0\0")
+    with ledger.read() as c:
+        assert cases.load(c, 1).source.calling_ae == "DX1"
+        assert set(c.execute(sa.select(case_patient.c.patient_id)).scalars()) == {"00123", "123"}
+
+
+def test_an_orphan_that_the_database_cannot_hold_keeps_no_other_from_being_adopted(
+    postgres_cluster: Cluster, tmp_path: Path
+) -> None:
+    desk = registrar(open_ledger(tmp_path / "other.db"), tmp_path)
+    take(desk, radiograph_dataset(number=1))
+    take(desk, radiograph_dataset(number=2, SeriesInstanceUID="1.2"))
+    desk.ledger.close()
+    fresh = registrar(open_ledger(postgres_cluster.empty_database()), tmp_path)
+    with fresh.ledger.begin() as c:
+        c.exec_driver_sql("ALTER TABLE screening_case ALTER COLUMN series_uid TYPE varchar(3)")
+    assert fresh.adopt_orphans() == 1
+    with fresh.ledger.read() as c:
+        assert cases.load(c, 1).source.reference.series_uid == "1.2"
     fresh.ledger.close()
 
 

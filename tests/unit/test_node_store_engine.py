@@ -14,7 +14,7 @@ from support.postgres import Cluster
 
 from node.store import clinical_schema, jobs, reception_schema, schema, task_statements
 from node.store.engine import Connection, Ledger, open_ledger
-from node.store.errors import LedgerError, LedgerUnavailable
+from node.store.errors import LedgerError, LedgerUnavailable, NotStorable
 from node.store.metadata import metadata
 from node.store.sqlite import DRIVER, journal_mode
 
@@ -111,6 +111,15 @@ def test_sqlalchemy_adds_no_values_to_an_error(ledger: Ledger):
         c.execute(sa.insert(schema.case_event).values(case_id=1, at=None, state="x", reason="DOE^JANE"))
     # PostgreSQL itself quotes the row in DETAIL: so the dispatcher keeps no message of an unexpected error.
     assert "JANE" not in str(caught.value).split("DETAIL", maxsplit=1)[0]
+
+
+def test_a_value_that_the_database_cannot_hold_has_a_name_and_is_not_in_the_error(postgres_cluster: Cluster):
+    ledger = open_ledger(postgres_cluster.empty_database())
+    for value in ("DOE\0JANE", "DOE^JANE" * 100):
+        with pytest.raises(NotStorable) as caught, ledger.begin() as c:
+            jobs.enqueue(c, "advance", value, lane="infer")
+        assert "JANE" not in str(caught.value)
+    ledger.close()
 
 
 def test_migrated_schema_and_tables_in_code_agree(ledger: Ledger):
