@@ -7,12 +7,14 @@ keeps it equal to this module.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from config.clinical import Clinical
 from config.fields import AeTitle, CharacterSets, Group, Network, Port, Seconds, TimeZone
@@ -249,17 +251,25 @@ def parse(table: dict[str, object], *, origin: str) -> Settings:
     except ValidationError as error:
         msg = f"{origin}: {_explain(error)}"
         raise SettingsError(msg) from error
-    names = [d.name for d in settings.delivery.destinations]
-    if len(names) != len(set(names)):
-        msg = f"{origin}: delivery.destinations: two destinations share a name; give each its own"
-        raise SettingsError(msg)
-    fault = settings.fleet.fault(
-        database_url=settings.storage.database_url, largest_object_mb=settings.reception.maximum_object_mb
-    )
+    fault = _fault(settings)
     if fault is not None:
         msg = f"{origin}: {fault}"
         raise SettingsError(msg)
     return settings
+
+
+def _fault(settings: Settings) -> str | None:
+    """What is wrong between the groups, each of which is right by itself."""
+    names = [d.name for d in settings.delivery.destinations]
+    if len(names) != len(set(names)):
+        return "delivery.destinations: two destinations share a name; give each its own"
+    archive = settings.reconciliation.archive
+    if archive and archive not in names:
+        known = f"name one of delivery.destinations: {', '.join(names)}" if names else "delivery.destinations is empty"
+        return f"reconciliation.archive: {archive!r} is no destination; {known}"
+    return settings.fleet.fault(
+        database_url=settings.storage.database_url, largest_object_mb=settings.reception.maximum_object_mb
+    )
 
 
 def _explain(error: ValidationError) -> str:
@@ -267,6 +277,23 @@ def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; remove it or correct its spelling (all keys: config/defaults.toml)"
+        return f"unknown key {key!r}; {_nearest(first['loc'])} (all keys: `osteon settings`)"
     problem = first["msg"].removeprefix("Value error, ")
     return f"{key}: {problem} (got {first['input']!r})"
+
+
+def _nearest(where: Sequence[int | str]) -> str:
+    """What to write instead of an unknown key: the one of its group that looks most like it, if any does."""
+    *above, wrong = [str(part) for part in where if isinstance(part, str)]
+    siblings = [one[-1] for one in _keys(Settings) if one[:-1] == above]
+    near = difflib.get_close_matches(wrong, siblings, n=1)
+    return f"did you mean {near[0]!r}?" if near else "remove it or correct its spelling"
+
+
+def _keys(group: type[BaseModel]) -> Iterator[list[str]]:
+    """Every key with the groups it stands in; the items of a list are one group."""
+    for name, field in group.model_fields.items():
+        yield [name]
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from ([name, *below] for below in _keys(kind))

@@ -52,7 +52,8 @@ def associated(
     ae.network_timeout = settings.idle_timeout
     for abstract, transfer in contexts:
         ae.add_requested_context(abstract, transfer)
-    bound: list[Any] = [(evt.EVT_CONN_OPEN, _without_nagle), *handlers]
+    connected: list[Event] = []
+    bound: list[Any] = [(evt.EVT_CONN_OPEN, _without_nagle), (evt.EVT_CONN_OPEN, connected.append), *handlers]
     proposed = Contexts(ae.requested_contexts)
     try:
         association = ae.associate(to.host, to.port, proposed, ae_title=to.ae_title, evt_handlers=bound)
@@ -60,7 +61,7 @@ def associated(
         raise _unconnected(PeerUnavailable(f"{to.name}: {to.host} is not a known host")) from error
     try:
         if not (association.is_established and isinstance(association, OrderlyAssociation)):
-            raise _not_established(association, to)
+            raise _not_established(association, to) if connected else _no_connection(to)
         yield association
     finally:
         _close(association)
@@ -70,6 +71,13 @@ def _without_nagle(event: Event) -> None:
     """EVT_CONN_OPEN: small responses must not wait for Nagle and delayed acknowledgement."""
     connection: Any = event.assoc.dul.socket
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _no_connection(to: Destination) -> PeerFault:
+    """TCP itself did not come about, so nothing on either side speaks of AE titles yet."""
+    where = f"{to.host}:{to.port}"
+    reason = f"{to.name}: no connection to {where} (refused or no answer): is it running, is the port right?"
+    return _unconnected(PeerUnavailable(reason))
 
 
 def _not_established(association: Association, to: Destination) -> PeerFault:

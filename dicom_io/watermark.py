@@ -26,6 +26,13 @@ class Level(enum.Enum):
     """A C-STORE is answered 0xA700 too."""
 
 
+def level_of(used_percent: float, *, low_at: float, full_at: float) -> Level:
+    """What reception does when so much of the file system is used; all in percent."""
+    if used_percent >= full_at:
+        return Level.FULL
+    return Level.LOW if used_percent >= low_at else Level.OK
+
+
 class Watermark:
     """The two marks of one spool. Safe for many threads."""
 
@@ -46,7 +53,7 @@ class Watermark:
 
     def _look(self) -> float:
         used = self._used_percent()
-        level = Level.FULL if used >= self._full_at else Level.LOW if used >= self._low_at else Level.OK
+        level = level_of(used, low_at=self._low_at, full_at=self._full_at)
         with self._lock:
             before, self._last = self._last, level
         if level is not before:

@@ -48,7 +48,7 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     ),
     AlertKind.REVIEW: (
         "What a report rests on was corrected, taken back or merged since, or an amendment could not be made.",
-        "Read `osteon case N`, then decide: `osteon review N --keep` or `--amend`, with --reason.",
+        "Read `osteon case N`, then decide: `osteon review N --keep --reason WHY`, or `--amend` instead of `--keep`.",
     ),
     AlertKind.QUARANTINED: (
         "A message or file could not be taken as it is and waits for a person; the feed goes on.",
@@ -60,11 +60,11 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     ),
     AlertKind.RESULT_REFUSED: (
         "An HL7 receiver answered that it does not take the message about a report. The report itself is not affected.",
-        "The detail names receiver and answer. Ask its administrator, then `osteon retry` the case.",
+        "The detail names receiver and answer. Ask its administrator, then `osteon retry N` with the case's number.",
     ),
     AlertKind.DELIVERY_REFUSED: (
         "A destination refuses reports, could not be reached for days, or does not keep what it had answered for.",
-        "`osteon deliveries` says which and why. Mend it there, then `osteon deliveries retry NAME`.",
+        "`osteon deliveries` says which and why. Mend it there, then `osteon deliveries retry NAME --by WHO`.",
     ),
     AlertKind.DELIVERY_PARTIAL: (
         "A destination does not take every object of a report (the kinds are named). `sr`: it gets the page alone.",
@@ -76,7 +76,7 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     ),
     AlertKind.DESTINATION_REMOVED: (
         "Reports wait for a destination that is no longer in the settings.",
-        "Put it back into the settings, or give it up: `osteon deliveries drop NAME --reason ... --by ...`.",
+        "Put it back into the settings, or give it up: `osteon deliveries drop NAME --reason WHY --by WHO`.",
     ),
     AlertKind.PROOF_MISSING: (
         "A destination answered for reports and does not give the proof that `proof` in its settings asks for.",
@@ -101,6 +101,14 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     AlertKind.COVERAGE: (
         "Radiographs that the archive lists have no answer here, reports are missing there, or it could not be asked.",
         "`osteon reconcile --date DAY` names them. Have missing images routed again; reports go out by themselves.",
+    ),
+    AlertKind.DISK_LOW: (
+        "The disk of the spool is too full: new senders are refused for now, above the second mark every image too.",
+        "Free space or shorten `[retention]`; `osteon doctor` says how full it is. Senders come again by themselves.",
+    ),
+    AlertKind.CSV_FOLDER: (
+        "The CSV drop folder cannot be made, read or written: no file is taken, and values in it reach no report.",
+        "Mount `clinical.csv.folder`, correct it, or let the node's account write there; then it goes on by itself.",
     ),
     AlertKind.SPOOL_UNAVAILABLE: (
         "The spool that the hosts share does not answer a host: it takes no image (0xA700), its cases wait.",

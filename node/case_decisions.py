@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 from collections.abc import Iterator
 
-from config.settings import Settings
+from config.settings import Delivery, Settings
 from node import process
 from node.audit import AuditTrail
 from node.case import Delivered, Failed, Reported, Withdrawn
@@ -14,16 +14,20 @@ from node.delivery_record import resume_delivery
 from node.errors import FailureCode
 from node.results_out import resume as resume_results
 from node.results_out import take_back
-from node.store import alerts, case_json, cases, jobs, reviews
+from node.store import alerts, case_json, cases, destinations, jobs, outbox, reviews
 from node.store.alerts import AlertKind
+from node.store.destinations import Breaker
 from node.store.engine import Connection
 from node.store.errors import NoSuchCase
-from node.tasks import ADVANCE, INFER_LANE, advance_key
+from node.store.outbox import DeliveryState
+from node.tasks import ADVANCE, DELIVER, INFER_LANE, PROBE, advance_key, deliver_key, destination_lane
 from node.withdrawal import withdraw
 
 
 def retry_case(settings: Settings, case_id: int) -> str:
     """Take up a Failed case from its start, a withdrawal that could not be stated, or what receivers refused; says so.
+
+    A delivery that only waits for its next try gets it now, as far as its destination is to be had.
 
     Raises:
         NoSuchCase: it is unknown, or there is nothing to retry.
@@ -39,10 +43,26 @@ def retry_case(settings: Settings, case_id: int) -> str:
             done = f"the withdrawal of case {case_id} will be stated"
         elif names := (*resume_delivery(c, case_id), *resume_results(c, case_id)):
             done = f"case {case_id} is on its way again to {', '.join(names)}"
+        elif waiting := outbox.deliveries(c, case_id=case_id, state=DeliveryState.WAITING):
+            done = f"case {case_id} waits: {'; '.join(_hurried(c, one, settings.delivery) for one in waiting)}"
         else:
             msg = f"case {case_id} is {case_json.words_of(case)}; there is nothing to retry"
             raise NoSuchCase(msg)
     return done
+
+
+def _hurried(c: Connection, one: outbox.Delivery, settings: Delivery) -> str:
+    """Have a delivery that waits tried now; says that, or what its destination waits for and who can end it."""
+    name, state = one.destination, destinations.get(c, one.destination)
+    if all(name != known.name for known in settings.destinations):
+        return f"{name} is not in the settings; put it back, or `osteon deliveries drop {name} --reason WHY --by WHO`"
+    if state.paused_at is not None:
+        return f"{name} is paused; `osteon deliveries resume {name} --by WHO` ends that"
+    if state.breaker is Breaker.OPEN:
+        jobs.poke(c, PROBE, name)
+        return f"{name} does not answer; it is asked now, then every {settings.probe_seconds:g} s, until it does"
+    jobs.touch(c, DELIVER, deliver_key(one.case_id, one.version, name), lane=destination_lane(name))
+    return f"{name} is tried again now"
 
 
 def keep_case(settings: Settings, case_id: int, *, reason: str) -> str:

@@ -12,7 +12,17 @@ from rich.table import Table
 from config.settings import Settings
 from node import process
 from node.case import Delivered, Reported
-from node.store import case_json, cases, duplicates, outbox, report_objects, report_versions, reviews, sent
+from node.store import (
+    case_json,
+    cases,
+    duplicates,
+    outbox,
+    report_objects,
+    report_versions,
+    reviews,
+    sent,
+    unusable_values,
+)
 from node.store.case_json import words
 from node.store.delivery_list import UNPROVED
 from node.store.engine import Connection
@@ -73,7 +83,8 @@ def show_case(settings: Settings, case_id: int, *, as_json: bool) -> None:
         console.print(f"  {event['at']}  {event['state']:<15} {event['why']}", soft_wrap=True)
     if facts["review"]:
         console.print(
-            f"  FOR REVIEW: {facts['review']}; decide with `osteon review {case_id}`, --keep or --amend", style="bold"
+            f"  FOR REVIEW: {facts['review']}; decide: `osteon review {case_id} --reason WHY`, --keep or --amend",
+            style="bold",
         )
     for version in facts["versions"]:
         _print_version(console, version)
@@ -81,12 +92,13 @@ def show_case(settings: Settings, case_id: int, *, as_json: bool) -> None:
         kind = "OTHER BYTES under the same UID, kept for you" if duplicate["differs"] else "same bytes"
         console.print(f"  received again {duplicate['copies']}x: {kind}")
     if facts["result"] is not None:
-        _print_result(console, facts["result"])
+        _print_result(console, facts["result"], facts["unusable"])
 
 
 def _facts(c: Connection, case_id: int) -> dict[str, Any]:
     case = cases.load(c, case_id)
     reported = isinstance(case, Reported | Delivered)
+    versions = report_versions.all_of(c, case_id)
     return {
         "case": case_id,
         "state": words(case_json.state_of(case)),
@@ -94,12 +106,13 @@ def _facts(c: Connection, case_id: int) -> dict[str, Any]:
         "source": json.loads(case_json.dump(case))[0]["source"],
         "history": [_event(event) for event in cases.history(c, case_id)],
         "review": reviews.pending(c, case_id).review,
-        "versions": [_version(c, case_id, version) for version in report_versions.all_of(c, case_id)],
+        "versions": [_version(c, case_id, version) for version in versions],
         "received_again": [
             {"copies": d.copies, "differs": d.differs, "file": d.spool_file}
             for d in duplicates.listed(c, case_id=case_id)
         ],
         "result": json.loads(case_json.dump(case))[0]["result"] if reported else None,
+        "unusable": unusable_values.of_persons(c, versions[-1].basis.persons if versions else ()),
     }
 
 
@@ -178,7 +191,7 @@ def _print_version(console: Console, version: dict[str, Any]) -> None:
                 console.print(f"      {item['kind']:<5} {item['sop_instance_uid']} {told}", soft_wrap=True)
 
 
-def _print_result(console: Console, result: dict[str, Any]) -> None:
+def _print_result(console: Console, result: dict[str, Any], unusable: dict[str, dict[str, int]]) -> None:
     """What the newest version says; the attention map and all digits are in `--json`."""
     model, shares = result["model"], ("image", "clinical", "fused")
     known = [f"{name} {100 * p:.1f} %" for name in shares if (p := result[f"p_{name}"]) is not None]
@@ -186,7 +199,8 @@ def _print_result(console: Console, result: dict[str, Any]) -> None:
     console.print(f"  result {result['category']}, {result['mode']}, {result['match']}, quality {result['quality']}")
     console.print(f"    probability: {', '.join(known)}; {limits}", soft_wrap=True)
     for item in result["inputs"]:
-        console.print(f"    {item['variable']}: {_input(item)}", soft_wrap=True, markup=False)
+        said = f"{_input(item)}{_unused(unusable.get(item['variable'], {})) if item['value'] is None else ''}"
+        console.print(f"    {item['variable']}: {said}", soft_wrap=True, markup=False)
     simulated = ", trained on simulated images" if model["simulated_training"] else ""
     console.print(f"    model {model['name']} {model['version']}, {model['bundle_id']}{simulated}", soft_wrap=True)
 
@@ -201,6 +215,12 @@ def _input(item: dict[str, Any]) -> str:
         else f"{item['value']:g} {item['unit']}"
     )
     return f"{value}, {item['source']}"
+
+
+def _unused(reasons: dict[str, int]) -> str:
+    """Why values that came now stand unused, by the codes of `node.facts.Unusable`."""
+    count = sum(reasons.values())
+    return f" ({count} value{'s' * (count > 1)} received, not usable: {', '.join(reasons)})" if count else ""
 
 
 def _event(event: cases.CaseEvent) -> dict[str, Any]:

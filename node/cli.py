@@ -1,8 +1,8 @@
 """The command line: reads arguments and the environment, calls one function, prints what it gives.
 
-Exit status: 0 done, 1 `doctor` found a failure, 2 the command or the configuration cannot be used (one line says what
-and how to mend it). Every subcommand imports what it needs when it runs, so that `osteon listen` never loads the
-networks.
+Exit status: 0 done, 1 `doctor` found a failure or the file of `screen` failed, 2 the command or the configuration
+cannot be used (one line says what and how to mend it). Every subcommand imports what it needs when it runs, so that
+`osteon listen` never loads the networks.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def case(case_id: int, *, as_json: JsonOption = False, config: ConfigOption = No
 
 @app.command()
 def retry(case_id: int, *, config: ConfigOption = None) -> None:
-    """Take a failed case up again, or a delivery that an archive refused."""
+    """Take a failed case up again, or a delivery that an archive refused or that waits for its next try."""
     from node.case_decisions import retry_case  # noqa: PLC0415
 
     typer.echo(retry_case(load(config), case_id))
@@ -183,6 +183,7 @@ def screen(
     """Screen one file and write SR and page; or all of a folder or manifest, over all cores, into one table.
 
     A manifest has the column `file` and may have `age_years`, `sex` and `weight_kg`. A run that was stopped goes on.
+    The exit status is 1 where the one file failed; of many, each row says what became of its file.
     """
     if file.is_dir() or file.suffix.lower() == ".csv":
         from node.archive_views import screen_archive  # noqa: PLC0415
@@ -197,6 +198,7 @@ def screen(
 
     outcome = screen_file(load(config), file, clinical=clinical, age=age, sex=sex, out=out or Path())
     typer.echo(outcome.as_json() if as_json else outcome.as_text())
+    raise typer.Exit(int(outcome.state == "failed"))
 
 
 @app.command()

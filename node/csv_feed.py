@@ -20,11 +20,15 @@ from node.facts import Change
 from node.feeds.csv_drop import DropFolder
 from node.feeds.csv_import import Importer, Outcome, Stopped
 from node.issuers import Issuers
-from node.store import csv_files
+from node.store import alerts, csv_files
+from node.store.alerts import AlertKind
 from node.store.csv_files import CsvState
 from node.store.engine import Connection, Ledger
 from node.store.errors import LedgerUnavailable
 
+FAILED_LOOKS = 3
+"""In a row, before a person is told: a share may be gone for a moment."""
+_SUBJECT = "drop folder"
 _WHERE = {CsvState.RELEASED: "processing", CsvState.REJECTED: "rejected", CsvState.DONE: "done"}
 """Where a held file goes once it is not held any more."""
 
@@ -52,12 +56,15 @@ class CsvFeed:
         clinical = settings.clinical
         self._ledger = ledger
         self._stop = threading.Event()
+        self._place = clinical.csv.folder
         self._folder = DropFolder(clinical.csv, self._stop.wait) if clinical.csv.folder else None
         sink = LedgerSink(ledger, changed, trusted=clinical.trusted_issuers)
         issuers = Issuers(listed=clinical.issuers)
         self._importer = Importer(clinical.csv, codes, issuers, settings.site.zone, sink, self._pause)
         self._queue: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
         self._taken: set[str] = set()
+        self._failed_looks = 0
+        self._told: str | None = None
         self._thread = threading.Thread(target=self._run, name="csv-import", daemon=True)
 
     def start(self) -> None:
@@ -77,13 +84,31 @@ class CsvFeed:
         if self._folder is None or self._stop.is_set():
             return
         try:
-            carry_out_decisions(self._folder, self._ledger)
-            for path in self._folder.claim():
+            self._tell(self._look(self._folder))
+        except LedgerUnavailable as error:
+            log.warning("csv_poll_failed", error=type(error).__name__)
+
+    def _look(self, folder: DropFolder) -> str | None:
+        """Queue what there is; why a person must see to the folder, empty where all is well, None while unsure."""
+        try:
+            carry_out_decisions(folder, self._ledger)
+            for path in folder.claim():
                 if path.name not in self._taken:
                     self._taken.add(path.name)
                     self._queue.put(path)
-        except (OSError, LedgerUnavailable) as error:
-            log.warning("csv_poll_failed", error=type(error).__name__)  # the text of an OSError names the file
+        except OSError as error:  # its own text names the file, which may name a patient; the folder is a setting
+            self._failed_looks += 1
+            why = error.strerror or type(error).__name__
+            log.warning("csv_poll_failed", folder=str(self._place), error=type(error).__name__, why=why)
+            return f"{self._place}: {why}" if self._failed_looks >= FAILED_LOOKS else None
+        self._failed_looks = 0
+        return ""
+
+    def _tell(self, why: str | None) -> None:
+        if why is not None and why != self._told:
+            with self._ledger.begin() as c:
+                alerts.keep(c, AlertKind.CSV_FOLDER, _SUBJECT, why)
+            self._told = why
 
     def _run(self) -> None:
         while (path := self._queue.get()) is not None and not self._stop.is_set():

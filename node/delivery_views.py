@@ -47,6 +47,7 @@ def _row(name: str, counted: Counts | None, state: DestinationState | None, *, c
         "configured": configured,
         "breaker": str(state.breaker),
         "breaker_since": _time(state.since),
+        "failures": state.failures,
         "paused_at": _time(state.paused_at),
         "paused_why": state.paused_why,
         **numbers,
@@ -93,6 +94,8 @@ def _words(row: dict[str, Any]) -> str:
         return "removed from the settings"
     if row["paused_at"]:
         return f"paused: {row['paused_why']}"
+    if row["breaker"] == "closed" and row["failures"]:
+        return f"not answering, {row['failures']} {'try' if row['failures'] == 1 else 'tries'} failed"
     meanings = {
         "closed": "reachable",
         "open": "not reachable, asked by C-ECHO",

@@ -1,7 +1,8 @@
-"""`osteon doctor`: looks at what reception and the HL7 feed need, and explains the latest rejections from the ledger.
+"""`osteon doctor`: looks at what reception, feeds and delivery need, and explains the latest rejections of the ledger.
 
 Each line is `ok`, `warn` or `fail`, what was looked at, and the remedy. Nothing is changed, also no older ledger; no
-image is touched; a running node is not disturbed, and one that is not running leaves its ports to be tried.
+image is touched, a destination gets a C-ECHO; a running node is not disturbed, and one that is not running leaves its
+ports to be tried.
 """
 
 from __future__ import annotations
@@ -9,10 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import ipaddress
-import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -24,15 +22,16 @@ from config.hl7_feed import Mllp
 from config.settings import Reception, Settings, SettingsError
 from config.tls import ServerTls
 from dicom_io.admission import LOOPBACK
-from dicom_io.spool_shelf import disk_used_percent
 from dicom_io.tls import days_left, make_context
 from dicom_io.transport_check import differences
 from node import process
 from node.active_model import active_bundle
 from node.certificate_watch import URGENT_DAYS, WARN_DAYS
 from node.contacts import ACCEPTED
+from node.delivery_check import examine_delivery
 from node.finding import Finding, Mark
 from node.fleet_check import examine_fleet
+from node.folder_check import examine_data_directory, examine_drop_folder
 from node.peer_advice import advise
 from node.site_verdicts import latest_verdict
 from node.store import peers
@@ -75,8 +74,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _who_can_come(reception)
     yield from _hl7(settings.clinical.mllp, running=running)
     yield _code_table(settings)
-    yield _data_directory(folder)
-    yield _disk(folder, reception)
+    yield from examine_drop_folder(settings.clinical.csv)
+    yield from examine_delivery(settings)
+    yield from examine_data_directory(folder, reception)
     yield from _ledger(settings)
     yield from examine_fleet(settings)
     yield _bundle(settings)
@@ -188,30 +188,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _data_directory(folder: Path) -> Finding:
-    place = _existing(folder)
-    try:
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor-") as probe:
-            probe.write(b"osteon")
-            probe.flush()
-            os.fsync(probe.fileno())
-    except OSError as error:
-        remedy = f"let the account that runs the node write to {place}"
-        return Finding(mark=Mark.FAIL, what=f"storage.data_dir {folder}: {error.strerror}", remedy=remedy)
-    return Finding(mark=Mark.OK, what=f"storage.data_dir {folder} can be written")
-
-
-def _disk(folder: Path, reception: Reception) -> Finding:
-    place = _existing(folder)
-    used, free = disk_used_percent(place), shutil.disk_usage(place).free
-    what = f"its file system is {used:.1f} % full, {free / 1e9:.1f} GB free"
-    if used >= reception.full_at_percent:
-        return Finding(mark=Mark.FAIL, what=f"{what}: every C-STORE is answered 0xA700", remedy="free space")
-    if used >= reception.reject_at_percent:
-        return Finding(mark=Mark.FAIL, what=f"{what}: associations are rejected transiently", remedy="free space")
-    return Finding(mark=Mark.OK, what=what)
-
-
 def _ledger(settings: Settings) -> Iterator[Finding]:
     file = settings.storage.data_dir / "ledger.db"
     if not settings.storage.database_url and not file.exists():
@@ -286,8 +262,3 @@ def _bundle(settings: Settings) -> Finding:
         remedy = "for research or silent comparison only; measure it with `osteon evaluate --site`"
         return Finding(mark=Mark.WARN, what=f"{what}; verdict of this site: {found}", remedy=remedy)
     return Finding(mark=Mark.OK, what=f"{what}; verdict of this site: {verdict.verdict}")
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above that exists."""
-    return next(place for place in (folder, *folder.absolute().parents) if place.exists())

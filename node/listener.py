@@ -28,6 +28,7 @@ from node.contacts import ContactBook
 from node.data_directory import sole_owner
 from node.delivery import Deliverer
 from node.delivery_record import direct_undirected
+from node.disk_watch import DiskWatch
 from node.dispatch.hints import NoHints, make_hints
 from node.dispatch.local import Dispatcher
 from node.drift import watch_medians
@@ -239,8 +240,12 @@ class Listener:
             self._feed.poll_csv,
             hourly=(self._housekeeper.ask_daily, self._housekeeper.ask_hourly, *self._own_files()),
             daily=lambda: _watch(settings),
-            watches=(SpoolWatch(self._spool, self._ledger).look,) if self._spool.shared else (),
+            watches=self._watches(),
         )
+
+    def _watches(self) -> tuple[Callable[[], None], ...]:
+        disk = DiskWatch(self._spool, self._settings.reception, self._ledger)
+        return (disk.look, SpoolWatch(self._spool, self._ledger).look) if self._spool.shared else (disk.look,)
 
     def _own_files(self) -> tuple[Callable[[], None], ...]:
         """What each host of a fleet lets go by itself; alone, retention does it all."""

@@ -1,4 +1,8 @@
-"""What `osteon inbox --remarks` shows: what the HL7 feed met and did not use, and what it means."""
+"""What `osteon inbox --remarks` shows: what the feeds met and did not use, and what it means.
+
+What was never stored is counted where it is met (`store.feed_remarks`); values that are kept are counted as they stand,
+so that those of a mended sender are gone from the list.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,8 @@ from rich.table import Table
 
 from config.settings import Settings
 from node import process
-from node.store import feed_remarks
+from node.facts import Unusable
+from node.store import feed_remarks, unusable_values
 
 MEANINGS: Final = {
     "UNUSED_TYPE": "messages of a type the node does not read; answered AA and set aside",
@@ -34,6 +39,21 @@ MEANINGS: Final = {
     "ESCAPE_NOT_READ": "escape sequences that have no meaning here; a stand-in was put in their place",
     "REPETITIONS_NOT_READ": "fields with more repetitions than are read",
     "TIME_WEAK": "values dated by their report or message, because nothing says when they were observed",
+    Unusable.STATUS: "kept, not used: preliminary, unverified or only ordered",
+    Unusable.COMPARATOR: "kept, not used: a bound like `<5`, not a number",
+    Unusable.NUMBER: "kept, not used: no number, or not written as the settings say",
+    Unusable.NO_UNIT: "kept, not used: no unit (a file under `clinical.codes.file` can state it for the code)",
+    Unusable.UNIT: "kept, not used: no unit of what the code measures (`osteon codes` lists those that are read)",
+    Unusable.RANGE: "kept, not used: outside what the code table allows in that unit",
+    Unusable.NO_RANGE: "kept, not used: the code table states no range",
+    Unusable.REFERENCE: "kept, not used: the sender's reference range belongs to another unit",
+    Unusable.ANSWER: "kept, not used: a coded answer that the code table does not map",
+    Unusable.UNKNOWN: 'kept, not used: the answer is "unknown"',
+    Unusable.TIME: "kept, not used: known to a month or a year only",
+    Unusable.REGION: "kept, not used: a DXA region that nobody mapped",
+    Unusable.WEIGHT_JUMP: "kept, not used: too far from what the patient weighed within 30 days",
+    Unusable.HEIGHT_JUMP: "kept, not used: too far from the patient's other heights",
+    Unusable.BMI: "kept, not used: weight and height make no body",
 }
 
 
@@ -41,7 +61,7 @@ def show_remarks(settings: Settings, *, as_json: bool) -> None:
     """Print the counts, the most frequent first."""
     ledger = process.open_settings_ledger(settings)
     with ledger.read() as c:
-        found = feed_remarks.find(c)
+        found = sorted((*feed_remarks.find(c), *unusable_values.by_reason(c)), key=lambda r: (-r.count, r.code))
     ledger.close()
     if as_json:
         rows = [asdict(r) | {"first_at": r.first_at.isoformat(), "last_at": r.last_at.isoformat()} for r in found]

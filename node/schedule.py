@@ -31,17 +31,17 @@ class Clock:
         self._scheduler = BackgroundScheduler(
             timezone=dt.UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
+        first = dt.datetime.now(dt.UTC)
         if csv.folder is not None:
-            first = dt.datetime.now(dt.UTC)
             self._scheduler.add_job(poll_csv, "interval", seconds=csv.poll, next_run_time=first)
         for job in hourly:
             self._scheduler.add_job(job, "interval", hours=1)
         self._scheduler.add_job(daily, "interval", days=1)
         for job in watches:
-            self._scheduler.add_job(job, "interval", seconds=WATCH_SECONDS)
+            self._scheduler.add_job(job, "interval", seconds=WATCH_SECONDS, next_run_time=first)
 
     def start(self) -> None:
-        """Begin; the first look at the drop folder is at once."""
+        """Begin; the first look at the drop folder and of each watch is at once."""
         self._scheduler.start()
 
     def stop(self) -> None:

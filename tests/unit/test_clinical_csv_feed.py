@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 from support.csv_drop import lines, row
 from support.mllp import Peer, adt, block
 
@@ -16,11 +17,14 @@ from config.csv_feed import CsvDrop
 from config.settings import Settings, SettingsError
 from node import process
 from node.clinical_feed import ClinicalFeed, import_csv
+from node.csv_feed import FAILED_LOOKS
 from node.feeds import csv_import
 from node.schedule import Clock
-from node.store import csv_files
+from node.store import alerts, csv_files
+from node.store.alerts import AlertKind
 from node.store.clinical_schema import observation
 from node.store.engine import Ledger
+from node.store.errors import LedgerUnavailable
 
 
 class Node:
@@ -158,5 +162,46 @@ def test_one_file_for_osteon_screen(node, tmp_path):
     import_csv(node.ledger, table, node.settings, folder=tmp_path / "own")
     assert node.count() == 1
     table.write_text("something,else\n1,2\n")
-    with pytest.raises(SettingsError, match="HEADER"):
+    with pytest.raises(SettingsError, match=r"held \(HEADER: missing birth_date, .*; unknown #1, #2\)"):
         import_csv(node.ledger, table, node.settings, folder=tmp_path / "again")
+
+
+def test_a_drop_folder_that_is_gone_for_some_looks_is_told_and_settled_when_it_is_back(node, tmp_path):
+    def told() -> list[tuple[str, str, str, int]]:
+        with node.ledger.read() as c:
+            return [(a.kind, a.subject, a.detail, a.count) for a in alerts.find(c)]
+
+    node.feed.poll_csv()
+    away = node.drop.rename(tmp_path / "away")
+    node.drop.write_text("a mount point that is none")
+    for _ in range(FAILED_LOOKS - 1):
+        node.feed.poll_csv()
+    assert told() == []
+    with capture_logs() as logs:
+        for _ in range(3):
+            node.feed.poll_csv()
+    assert told() == [("CSV_FOLDER", "drop folder", f"{node.drop}: Not a directory", 1)]
+    assert {(one["event"], one["folder"]) for one in logs} == {("csv_poll_failed", str(node.drop))}
+    node.drop.unlink()
+    away.rename(node.drop)
+    node.put(lines(row()))
+    node.feed.poll_csv()
+    assert told() == []
+    until(lambda: node.state() == "done")
+
+
+def test_an_alert_about_the_drop_folder_waits_for_the_ledger(node, monkeypatch):
+    def away(*_: object) -> None:
+        raise LedgerUnavailable
+
+    node.drop.write_text("a mount point that is none")
+    with monkeypatch.context() as patched:
+        patched.setattr(node.ledger, "begin", away)
+        for _ in range(FAILED_LOOKS):
+            node.feed.poll_csv()
+    node.feed.poll_csv()
+    node.stop()
+    node.start()
+    node.feed.poll_csv()  # one failed look after a restart does not settle it
+    with node.ledger.read() as c:
+        assert [(a.kind, a.count) for a in alerts.find(c)] == [(AlertKind.CSV_FOLDER, 1)]

@@ -17,11 +17,12 @@ from support.reporting import Desk, EvidenceScreener, adt, merge, person, weight
 
 from config.settings import parse
 from model.domain import MatchClass, Mode, NotAssessed, Reason
-from node import film
+from node import film, remark_views
 from node.alert_views import MEANINGS, clear_alert, show_alerts
 from node.case import Cause, Delivered, Reported
 from node.case_decisions import amend_case, keep_case
 from node.case_views import show_case, show_cases
+from node.facts import Unusable
 from node.store import alerts, cases, clinical_merges, jobs, report_objects, report_versions, reviews
 from node.store.alerts import AlertKind
 from node.store.errors import LedgerUnavailable, NoSuchCase
@@ -308,6 +309,30 @@ def test_osteon_case_shows_every_version_with_its_uids_and_deliveries(desk, ledg
     shown = capsys.readouterr().out
     assert "version 2 (current)" in shown
     assert frozen[1][1] in shown
+
+
+def test_values_that_cannot_be_used_are_named_by_reason_for_the_case_and_for_the_feed(desk, ledger_url, capsys):
+    stones = weight("70").replace(b"|kg^^UCUM|", b"|stones|")
+    late = "20240302080000+0000"
+    desk.tell(adt(), stones, weight("abc", at=late), weight("9", at="20240303080000+0000", status="D"))
+    case_id = desk.receive()
+    desk.work()
+    capsys.readouterr()
+    show_case(at(ledger_url), case_id, as_json=False)
+    assert "weight: not known (2 values received, not usable: NUMBER, UNIT)" in capsys.readouterr().out
+    show_case(at(ledger_url), case_id, as_json=True)
+    assert json.loads(capsys.readouterr().out)["unusable"] == {"weight": {"NUMBER": 1, "UNIT": 1}}
+    remark_views.show_remarks(at(ledger_url), as_json=True)
+    counted = {one["code"]: one["count"] for one in json.loads(capsys.readouterr().out)}
+    assert {code: counted.get(code, 0) for code in ("NUMBER", "UNIT", "VOID")} == {"NUMBER": 1, "UNIT": 1, "VOID": 0}
+    desk.tell(weight("61.5", status="C"), weight("61.5", at=late, status="C"))
+    capsys.readouterr()
+    remark_views.show_remarks(at(ledger_url), as_json=True)
+    assert not {"NUMBER", "UNIT"} & {one["code"] for one in json.loads(capsys.readouterr().out)}
+
+
+def test_every_reason_not_to_use_a_value_has_its_meaning():
+    assert {*Unusable} - {*remark_views.MEANINGS} == {Unusable.VOID, Unusable.WRONG_PATIENT, Unusable.WITHDRAWN}
 
 
 def test_osteon_cases_review_and_alerts_say_what_is_open(desk, ledger_url, capsys):

@@ -72,6 +72,36 @@ def test_two_destinations_may_not_share_a_name():
         parse({"delivery": {"destinations": [twice, twice]}}, origin="site.toml")
 
 
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [((), "delivery.destinations is empty"), (("pacs", "vna"), "name one of delivery.destinations: pacs, vna")],
+)
+def test_the_archive_of_reconciliation_is_a_destination(names, known):
+    places = [{"name": name, "ae_title": "P", "host": "h", "port": 104} for name in names]
+    table = {"delivery": {"destinations": places}, "reconciliation": {"archive": "pcas"}}
+    with pytest.raises(SettingsError, match=f"reconciliation.archive: 'pcas' is no destination; {known}"):
+        parse(table, origin="site.toml")
+    table["reconciliation"]["archive"] = ""
+    assert parse(table, origin="site.toml").reconciliation.archive == ""
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"reception": {"prot": 3}}, "'reception.prot'; did you mean 'port'?"),
+        ({"recption": {"port": 3}}, "'recption'; did you mean 'reception'?"),
+        ({"reception": {"tls": {"certificat": "x"}}}, "did you mean 'certificate'?"),
+        ({"reception": {"peers": [{"ae_title": "A", "network": []}]}}, "did you mean 'networks'?"),
+        ({"reception": {"zzz": 1}}, "'reception.zzz'; remove it or correct its spelling"),
+    ],
+)
+def test_an_unknown_key_is_told_what_it_may_mean_and_where_all_stand(table, says):
+    with pytest.raises(SettingsError) as error:
+        parse(table, origin="site.toml")
+    assert says in str(error.value)
+    assert "(all keys: `osteon settings`)" in str(error.value)
+
+
 def test_a_missing_file_and_no_toml_are_said_in_one_line(tmp_path):
     with pytest.raises(SettingsError, match="cannot be read"):
         load(tmp_path / "none.toml")

@@ -160,9 +160,9 @@ def test_nobody_there_nobody_answering_and_nobody_known() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         port = mute.getsockname()[1]
         hanging = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=port)
-        with pytest.raises(PeerUnavailable):
+        with pytest.raises(PeerUnavailable, match=f"^pacs: no association with 127.0.0.1:{port}$"):
             send(REPORT, hanging, Delivery(acse_timeout=0.3))
-    with pytest.raises(PeerUnavailable):
+    with pytest.raises(PeerUnavailable, match=f"^pacs: no connection to 127.0.0.1:{port} .*is the port right"):
         send(REPORT, hanging, SETTINGS)
     with pytest.raises(PeerUnavailable):
         send(REPORT, Destination(name="pacs", ae_title="PACS", host="no-such-host.invalid", port=104), SETTINGS)

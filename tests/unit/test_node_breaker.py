@@ -11,7 +11,7 @@ from support.pacs import PAGE, FakePacs
 from support.post import posted, reported_once
 
 from config.settings import parse
-from node import delivery_decisions, delivery_views
+from node import case_decisions, delivery_decisions, delivery_views
 from node.breaker import Pace, lane_flows, watch_removed
 from node.case import Delivered, Failed, Reported
 from node.demo.node_process import free_port
@@ -197,4 +197,56 @@ def test_adding_a_removed_destination_again_settles_it(made, tmp_path):
             watch_removed(c, ["pacs"])
         assert kinds(post) == set()
         post.settle()
+        assert isinstance(post.case(1), Delivered)
+
+
+def shown(folder, capsys, *places):
+    capsys.readouterr()
+    delivery_views.show_deliveries(settings(folder, *places), name="", limit=50, as_json=False)
+    return capsys.readouterr().out
+
+
+def test_a_destination_is_not_called_reachable_from_its_first_failure_on(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    pacs = FakePacs(port=free_port())
+    with posted(made, tmp_path, pacs.destination()) as post:
+        assert "reachable" in shown(tmp_path, capsys, pacs.destination())
+        post.send()
+        said = shown(tmp_path, capsys, pacs.destination())
+        assert "not answering, 1 try failed" in said
+        assert "reachable" not in said
+        with pacs:
+            post.pass_time(600)
+            post.settle()
+        assert "reachable" in shown(tmp_path, capsys, pacs.destination())
+
+
+def test_retry_of_a_case_that_waits_has_it_tried_now_or_says_what_it_waits_for(made, tmp_path):
+    pacs = FakePacs(port=free_port())
+    site = settings(tmp_path, pacs.destination())
+    with posted(made, tmp_path, pacs.destination()) as post:
+        post.settle()
+        assert post.due() == 0, "all of it waits for its next try"
+        assert case_decisions.retry_case(site, 2) == "case 2 waits: pacs is tried again now"
+        with pacs:
+            assert post.due() == 1
+        assert isinstance(post.case(2), Delivered)
+        delivery_decisions.pause(site, "pacs", reason="migration", by="K. Braun")
+        assert "`osteon deliveries resume pacs --by WHO`" in case_decisions.retry_case(site, 1)
+        assert "`osteon deliveries drop pacs --reason" in case_decisions.retry_case(settings(tmp_path), 1)
+        with pytest.raises(NoSuchCase, match="there is nothing to retry"):
+            case_decisions.retry_case(site, 2)
+
+
+def test_retry_of_a_case_behind_the_breaker_asks_the_destination_now(made, tmp_path):
+    pacs = FakePacs(port=free_port())
+    with posted(made, tmp_path, pacs.destination(), probe_seconds=HOUR) as post:
+        while state(post).breaker is Breaker.CLOSED:
+            post.settle()
+            post.pass_time(30)
+        with pacs:
+            assert post.due() == 0
+            said = case_decisions.retry_case(settings(tmp_path, pacs.destination()), 1)
+            assert said.startswith("case 1 waits: pacs does not answer; it is asked now")
+            post.settle()
         assert isinstance(post.case(1), Delivered)

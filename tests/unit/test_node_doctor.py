@@ -1,15 +1,16 @@
-"""What `osteon doctor` says of the ledger's engine, of the receive path and of a fleet."""
+"""What `osteon doctor` says of the ledger's engine, the receive path, delivery, the drop folder and a fleet."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from support.pacs import FakePacs
 from support.postgres import Cluster
 
 from config.settings import Settings, parse
 from dicom_io import transport_check
-from node.doctor import Finding, Mark, examine
+from node.doctor import Finding, Mark, examine, run_doctor
 from node.fleet_check import examine_fleet
 from node.shared_spool import open_spool, prove_spool
 from node.store.engine import Ledger, connect, open_ledger
@@ -86,3 +87,42 @@ def test_doctor_says_whether_a_host_can_use_what_a_fleet_shares(tmp_path: Path, 
     assert "hush" not in broker.what
     (mounted / "osteon-spool").write_text("another")
     assert shared(configured, "belongs to another node").mark is Mark.FAIL
+
+
+def site(folder: Path, **tables: object) -> Settings:
+    return parse({"storage": {"data_dir": str(folder)}, "reception": {"port": 0}, **tables}, origin="test")
+
+
+# pynetdicom leaves the socket of a refused connection to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_doctor_asks_every_destination_and_repeats_what_it_says(tmp_path: Path):
+    with FakePacs() as pacs:
+        right = pacs.destination()
+        places = [right, right | {"name": "typo", "ae_title": "PASC"}]
+        configured = site(tmp_path, delivery={"destinations": places}, reconciliation={"archive": "pacs"})
+        assert found(configured, "pacs answers C-ECHO").mark is Mark.OK
+        refused = found(configured, "destination typo: association rejected")
+        assert refused.mark is Mark.WARN
+        assert "OSTEON" in refused.remedy
+        assert found(configured, "reconciliation asks pacs").mark is Mark.OK
+    away = found(site(tmp_path, delivery={"destinations": [right]}), "destination pacs: no connection to")
+    assert away.mark is Mark.WARN
+    assert found(site(tmp_path), "delivery.destinations is empty").mark is Mark.WARN
+    assert run_doctor(site(tmp_path)) == 0
+
+
+def test_doctor_fails_where_the_drop_folder_can_neither_be_made_nor_written(tmp_path: Path):
+    """`/proc` lets nobody make a file, whoever asks."""
+    configured = site(tmp_path, clinical={"csv": {"folder": "/proc/y"}})
+    finding = found(configured, "clinical.csv.folder /proc/y")
+    assert finding.mark is Mark.FAIL
+    assert "/proc" in finding.remedy
+    assert run_doctor(configured) == 1
+    drop = tmp_path / "drop"
+    configured = site(tmp_path, clinical={"csv": {"folder": str(drop)}})
+    assert found(configured, f"clinical.csv.folder {drop} can be written").mark is Mark.OK
+    assert not drop.exists(), "nothing is made"
+    drop.mkdir()
+    (drop / "done").symlink_to("/proc", target_is_directory=True)
+    assert found(configured, f"{drop}/done").mark is Mark.FAIL
+    assert found(site(tmp_path), "no CSV").mark is Mark.OK

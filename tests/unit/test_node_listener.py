@@ -16,11 +16,12 @@ from config.settings import Delivery, Destination, SettingsError, parse
 from dicom_io.spool import Spool
 from dicom_io.storage_scu import OutgoingObject, send
 from model.domain import AssigningAuthority, Identifier, MatchClass, NameGroup, PatientIdentity, PersonName, Sex
+from node import schedule
 from node.case import Received
 from node.demo import messages
 from node.listener import Listener
 from node.matching import Image, match_patient
-from node.store import cases, jobs
+from node.store import alerts, cases, jobs
 from node.store.engine import open_ledger
 
 
@@ -44,6 +45,24 @@ def store(listener, *datasets):
     ]
     node = Destination(name="node", ae_title="OSTEON", host="127.0.0.1", port=listener.dicom_port)
     send(objects, node, Delivery())
+
+
+def test_a_listener_tells_by_itself_that_its_disk_is_too_full(tmp_path, monkeypatch):
+    """No sender need come for it."""
+    monkeypatch.setattr(schedule, "WATCH_SECONDS", 0.1)
+    reception = {"port": 0, "reject_at_percent": 0.0001}
+    tables = {"storage": {"data_dir": tmp_path}, "reception": reception, "clinical": {"mllp": {"enabled": False}}}
+    running = Listener(parse(tables, origin="test"))
+    running.start()
+    ledger = open_ledger(tmp_path / "ledger.db")
+
+    def told() -> list[tuple[str, str]]:
+        with ledger.read() as c:
+            return [(a.kind, a.subject) for a in alerts.find(c)]
+
+    await_true(lambda: told() == [("DISK_LOW", "reception")], "an alert")
+    running.stop()
+    ledger.close()
 
 
 def listed(folder):

@@ -24,6 +24,7 @@ from model.domain import Reason
 from node.audit import AuditTrail
 from node.case import NotApplicable
 from node.data_directory import own_name
+from node.disk_watch import DiskWatch
 from node.errors import Retry
 from node.registrar import Registrar
 from node.retention import Keeper
@@ -31,6 +32,7 @@ from node.shared_spool import SpoolWatch, open_spool, prove_spool, with_image, w
 from node.store import alerts, cases, jobs
 from node.store.alerts import AlertKind
 from node.store.engine import Ledger, open_ledger
+from node.store.errors import LedgerUnavailable
 from node.tasks import INFER_LANE
 
 POSTGRESQL = "postgresql+psycopg://node@db.example/osteon"
@@ -298,3 +300,52 @@ def send_film(scp: StorageScp) -> None:
         part10=encode(dataset),
     )
     send([film], Destination(name="node", ae_title="OSTEON", host="127.0.0.1", port=scp.port), Delivery())
+
+
+@pytest.fixture
+def filling(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[DiskWatch, list[float]]:
+    """A watch over a spool whose file system is as full as the test says."""
+    used, spool = [50.0], Spool(tmp_path / "spool")
+    monkeypatch.setattr(spool, "used_percent", lambda: used[0])
+    return DiskWatch(spool, Reception(), ledger), used
+
+
+def test_one_alert_while_reception_lacks_disk_and_none_when_it_has_it_again(
+    ledger: Ledger, filling: tuple[DiskWatch, list[float]]
+) -> None:
+    watch, used = filling
+    seen = []
+    for used[0] in (50.0, 85.0, 86.0, 96.0, 90.0, 84.0):
+        watch.look()
+        with ledger.read() as c:
+            seen.append([(a.kind, a.subject, a.detail) for a in alerts.find(c)])
+    low, full = "low, 85 % used", "full, 96 % used"
+    kept = [("DISK_LOW", "reception", detail) for detail in (low, low, full, "low, 90 % used")]
+    assert seen == [[], *([one] for one in kept), []]
+
+
+def test_an_alert_that_cannot_be_written_is_written_at_a_later_look(
+    ledger: Ledger, filling: tuple[DiskWatch, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, used = filling
+    used[0] = 99.0
+
+    def full(*_: object) -> None:
+        raise LedgerUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "begin", full)
+        watch.look()
+    with ledger.read() as c:
+        assert alerts.find(c) == ()
+    watch.look()
+    with ledger.read() as c:
+        assert [a.kind for a in alerts.find(c)] == [AlertKind.DISK_LOW]
+
+
+def test_shared_storage_that_is_away_is_no_full_disk(ledger: Ledger, tmp_path: Path, mounted: Path) -> None:
+    spool = open_spool(settings(tmp_path / "one", spool=str(mounted)))
+    mounted.rename(tmp_path / "away")
+    DiskWatch(spool, Reception(), ledger).look()
+    with ledger.read() as c:
+        assert alerts.find(c) == ()
