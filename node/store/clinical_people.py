@@ -149,7 +149,8 @@ class People:
     def _target(self, usable: list[Identifier], stated: PatientIdentity, at: dt.datetime) -> int:
         """The person that a list of identifiers speaks of; a new one when none of them is known."""
         self.prepare(usable)
-        keys = {k.person_key for i in usable for k in self.find_issued(i)}
+        found = {i: self.find_issued(i) for i in usable}
+        keys = {k.person_key for forms in found.values() for k in forms}
         roots = {self.root(key) for key in keys}
         if not roots:
             return self._new_person(at)
@@ -158,20 +159,18 @@ class People:
             raise Refused(Refusal.IDENTIFIER_CONFLICT)
         # Who names only a merged-away identifier speaks of that person's row; the survivor's stays as it is.
         target = min(roots & keys or keys)
-        if not self._may_gain(target, usable, stated):
+        new = [i for i, forms in found.items() if not forms]
+        if new and not self._may_gain(target, new, usable, stated):
             raise Refused(Refusal.IDENTIFIER_CONFLICT)
         return target
 
-    def _may_gain(self, key: int, usable: list[Identifier], stated: PatientIdentity) -> bool:
-        """Whether the numbers of a statement that nobody knows yet may become those of the person it also names.
+    def _may_gain(self, key: int, new: list[Identifier], usable: list[Identifier], stated: PatientIdentity) -> bool:
+        """Whether the numbers of a statement that nobody knows yet (`new`) may become those of the person it names too.
 
         One shared number (an insurance's, a stand-in) would make two patients one. So nothing but the family name,
         which a marriage changes, may contradict what is known. And who has another number of the issuer already, which
         the statement does not list, must be named by its first number, the medical record's, or agree in demographics.
         """
-        new = [i for i in usable if not self.find_issued(i)]
-        if not new:
-            return True
         known = self.demographics(key) or self.demographics(self.root(key))
         if known is not None and set(contradictions(known[0], stated)) - {Contradiction.FAMILY_NAME}:
             return False

@@ -63,7 +63,7 @@ class Versions:
         self._as_stated = as_stated
         self._asked: set[str] = set()
         self._open: dict[_Slot, Version] = {}
-        self._new: list[tuple[Hashable, ...]] = []
+        self._new: dict[_Slot, tuple[Hashable, ...]] = {}
         self._closed: list[dict[str, object]] = []
         self._confirmed: list[dict[str, object]] = []
 
@@ -107,7 +107,7 @@ class Versions:
             old = self._stored(slot)
         if old is not None:
             self._closed.append({"row": old.id, "at": at})
-        self._new.append((*content, *extra, key, at))
+        self._new[slot] = (*content, *extra, key, at)
         self._open[slot] = Version(
             id=None, person_key=person_key, content=content, usable=bool(content[self._usable_at]), seq=_number(seq)
         )
@@ -140,10 +140,12 @@ class Versions:
 
     def _confirm(self, slot: _Slot, old: Version, seq: Hashable) -> None:
         """A later frame says the same: an earlier one that is replayed after it is too late."""
-        stored = self._stored(slot) if old.id is None else old
-        if stored is not None:
-            self._confirmed.append({"row": stored.id, "by": seq})
-            self._open[slot] = replace(stored, seq=_number(seq))
+        if old.id is None:
+            row, at = self._new[slot], len(self._content) + self._seq_at
+            self._new[slot] = (*row[:at], seq, *row[at + 1 :])
+        else:
+            self._confirmed.append({"row": old.id, "by": seq})
+        self._open[slot] = replace(old, seq=_number(seq))
 
     def _stored(self, slot: _Slot) -> Version | None:
         """The open version that this transaction has just written: it gets its number first."""
@@ -166,8 +168,8 @@ class Versions:
             self._confirmed = []
         if self._new:
             columns = (*self._content, *self._extra, "key", "recorded_at")
-            insert_rows(self._c, self.table, columns, self._new)
-            self._new = []
+            insert_rows(self._c, self.table, columns, list(self._new.values()))
+            self._new = {}
 
     def _load(self, condition: sa.ColumnElement[bool]) -> None:
         t, i = self.table.c, person_identifier.c

@@ -10,14 +10,13 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from node.facts import Unusable
+from node.facts import VOID_REASONS
 from node.store.clinical_schema import observation, person_identifier
 from node.store.engine import Connection
 from node.store.feed_remarks import Counted
 
-_TAKEN_BACK = (Unusable.VOID, Unusable.WRONG_PATIENT, Unusable.WITHDRAWN)
 _t = observation.c
-_STANDS_UNUSED = sa.and_(sa.not_(_t.usable), _t.superseded_at.is_(None), _t.reason.not_in(_TAKEN_BACK))
+_STANDS_UNUSED = sa.and_(sa.not_(_t.usable), _t.superseded_at.is_(None), _t.reason.not_in(sorted(VOID_REASONS)))
 
 
 def by_reason(c: Connection) -> tuple[Counted, ...]:
