@@ -18,7 +18,8 @@ import numpy.typing as npt
 from model.clinical import ClinicalModel
 from model.domain import Sex
 from model.evaluation.calibration import calibration_slope
-from model.evaluation.metrics import Z95, auc, calibration_error, paired_auc_test
+from model.evaluation.figure_text import beyond_zero, interval, p_value, signed
+from model.evaluation.metrics import auc, calibration_error, paired_auc_test
 from model.fusion import Fusion
 from model.fusion_fit import fit_fusion, with_linear_pool
 from model.phantom.cohort import VirtualPatient
@@ -71,13 +72,13 @@ class Compared:
             "| network | AUC (95 %) | women | men | gamma | CPU s |", "|---|---|---|---|---|---|",
         ]  # fmt: skip
         lines += [
-            f"| {r['name']} | {_interval(r['all'])} | {_interval(r['women'])} | {_interval(r['men'])} "
+            f"| {r['name']} | {interval(r['all'])} | {interval(r['women'])} | {interval(r['men'])} "
             f"| {', '.join(f'{g:+.3f}' for own in r['gamma'] for g in own)} | {r['cpu_seconds']:.0f} |"
             for r in self.rows
         ]
         lines += ["", "| fusion (out of fold) | AUC (95 %) | ECE | slope |", "|---|---|---|---|"]
         lines += [
-            f"| {r['name']} | {_interval(r['all'])} | {r['ece']:.3f} | {_interval(r['slope'])} |" for r in self.fusion
+            f"| {r['name']} | {interval(r['all'])} | {r['ece']:.3f} | {interval(r['slope'])} |" for r in self.fusion
         ]
         return "\n".join([*lines, "", *(f"- {text}" for text in self.sentences), ""])
 
@@ -175,17 +176,13 @@ def _area(scores: Floats, truth: npt.NDArray[np.int64]) -> dict[str, float] | No
 
 def _difference(first: Floats, second: Floats, truth: npt.NDArray[np.int64]) -> dict[str, float]:
     test = paired_auc_test(first, second, truth)
-    half = Z95 * test.se
-    return {
-        "value": test.difference, "low": test.difference - half, "high": test.difference + half, "p": test.p,
-    }  # fmt: skip
+    return {"value": test.difference, "low": test.low, "high": test.high, "p": test.p}
 
 
 def _sentence(own: Mapping[str, Any]) -> str:
-    p = "P < .0001" if own["p"] < 1e-4 else f"P = {own['p']:.4f}"  # noqa: PLR2004 - four digits are printed
-    figures = f"{own['value']:+.4f} ({own['low']:+.4f} to {own['high']:+.4f}), {p}"
-    words = "higher AUC" if own["low"] > 0 else "lower AUC" if own["high"] < 0 else "no difference shown"
-    return f"{own['question']}: {words}; {figures}"
+    words = {1: "higher AUC", -1: "lower AUC", 0: "no difference shown"}[beyond_zero(own)]
+    p = p_value(own["p"])
+    return f"{own['question']}: {words}; {signed(own, digits=4)}, P {p if p.startswith('<') else f'= {p}'}"
 
 
 def _closing(differences: Sequence[Mapping[str, Any]], *, fused: bool) -> list[str]:
@@ -206,7 +203,3 @@ def _closing(differences: Sequence[Mapping[str, Any]], *, fused: bool) -> list[s
 
 
 _ATTENTION: Final = "attention against none, with R1"
-
-
-def _interval(own: Mapping[str, float] | None) -> str:
-    return "" if own is None else f"{own['value']:.3f} ({own['low']:.3f} to {own['high']:.3f})"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from model.evaluation.metrics import Interval, wilson
@@ -21,6 +21,7 @@ _TRANSFORMS: Final = len(FRONTAL_POSES) - 2
 LEAST_AUC: Final = (("all", 0.93), ("women", 0.89), ("men", 0.94))
 """Demanded of the image score on simulated films."""
 _SLOPE: Final = (0.9, 1.1)
+_ECE: Final = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,13 @@ class Bar:
     low: float = math.nan
     high: float = math.nan
     remark: str = ""
+    judged: bool = True
+    """False of a short run, which checks the way only."""
+
+    @property
+    def outcome(self) -> str:
+        """In a word or two."""
+        return ("met" if self.met else "MISSED") if self.judged else "not judged"
 
     @property
     def line(self) -> str:
@@ -42,14 +50,16 @@ class Bar:
         interval = "" if math.isnan(self.low) else f"({self.low:.4f} to {self.high:.4f})"
         shown = "not measured" if math.isnan(self.value) else f"{self.value:.4f}"
         return (
-            f"{'met   ' if self.met else 'MISSED'} {self.name:24} {shown:>12} {interval:22} {self.demand}"
+            f"{self.outcome:{6 if self.judged else 10}} {self.name:24} {shown:>12} {interval:22} {self.demand}"
             f"{'; ' if self.remark else ''}{self.remark}"
         )
 
 
 def bars(figures: dict[str, Any]) -> tuple[Bar, ...]:
     """Every bar, from the figures of an evaluation on virtual patients."""
-    return (*_phantom_bars(figures), *_gate_bars(figures), *_clinical_bars(figures))
+    found = (*_phantom_bars(figures), *_gate_bars(figures), *_clinical_bars(figures))
+    short = figures.get("asked", {}).get("short", False)
+    return tuple(replace(bar, judged=False) for bar in found) if short else found
 
 
 def _phantom_bars(figures: dict[str, Any]) -> Iterable[Bar]:
@@ -61,7 +71,7 @@ def _phantom_bars(figures: dict[str, Any]) -> Iterable[Bar]:
         yield _least(f"auc_{name}_minus_image", found, least, remark=_p(found))
     calibration = figures["calibration"].get("fused")
     yield _within("slope_fused", None if calibration is None else calibration["slope"], *_SLOPE)
-    yield _most("ece_fused", None if calibration is None else calibration["ece"], 0.03)
+    yield _calibration_error(None if calibration is None else calibration["ece"])
     for name in ("image", "fused", "wide"):
         yield _no_leak(name, differences.get(f"ceiling minus {name}"))
     changed = figures["counterfactual"]
@@ -70,21 +80,31 @@ def _phantom_bars(figures: dict[str, Any]) -> Iterable[Bar]:
 
 def _gate_bars(figures: dict[str, Any]) -> Iterable[Bar]:
     gate = {metric["name"]: metric for metric in figures["bundle"]["gate"]}
-    for name, key, each, least in (
-        ("gate_upright_accepted", "gate.upright-accepted", 1, 0.97),
-        ("gate_transforms_refused", "gate.transforms-refused", _TRANSFORMS, 0.995),
-    ):
-        metric = gate.get(key)
-        found = None if metric is None else _share(round(metric["value"] * metric["n"] * each), metric["n"] * each)
-        yield _least(name, found, least, remark="held-out folds, as the manifest has them")
+    remark = "held-out folds, as the manifest has them"
+    upright = gate.get("gate.upright-accepted")
+    share = None if upright is None else _share(round(upright["value"] * upright["n"]), upright["n"])
+    yield _least("gate_upright_accepted", share, 0.97, remark=remark)
+    turned = gate.get("gate.transforms-refused")
+    share = None if turned is None else _alone(turned["value"])
+    remark += f"; no interval: {_TRANSFORMS} ways of laying each film are no independent cases"
+    yield _least("gate_transforms_refused", share, 0.995, remark=remark)
     real = figures.get("real_films")
-    scored = None if real is None else _share(
-        real["young_scored"] + real["unknown_age_scored"], real["young"] + real["unknown_age"]
-    )  # fmt: skip
-    yield _most("young_or_unknown_scored", scored, 0.0, remark="below 50 years, children among them, or age withheld")
+    count = 0 if real is None else real["young"] + real["unknown_age"]
+    share = _alone((real["young_scored"] + real["unknown_age_scored"]) / count) if real is not None and count else None
+    remark = "below 50 years, children among them, or age withheld; no interval: the young films are asked both ways"
+    yield _most("young_or_unknown_scored", share, 0.0, remark=remark)
     others = [o for o in figures.get("real_objects", ()) if not o["chest"]]
-    found = _share(sum(o["refused"] for o in others), len(others)) if others else None
-    yield _least("other_objects_refused", found, 1.0, remark=f"{len(others)} real DICOM objects that are no such film")
+    share = _alone(sum(o["refused"] for o in others) / len(others)) if others else None
+    remark = f"{len(others)} real DICOM objects that are no such film; no interval: several encode one picture"
+    yield _least("other_objects_refused", share, 1.0, remark=remark)
+
+
+def _calibration_error(found: dict[str, Any] | None) -> Bar:
+    """Without an interval (see `appraisal`); what chance alone gives stands beside it."""
+    if found is None:
+        return _most("ece_fused", None, _ECE)
+    remark = f"by chance alone {found['expected']:.4f} on average, {found['expected_high']:.4f} at the 97.5 % point"
+    return _most("ece_fused", _alone(found["value"]), _ECE, remark=remark)
 
 
 def _clinical_bars(figures: dict[str, Any]) -> Iterable[Bar]:
@@ -93,8 +113,9 @@ def _clinical_bars(figures: dict[str, Any]) -> Iterable[Bar]:
         yield _least("clinical_fold_auc", None, LEAST_FOLD_AUC)
         return
     value, sd = table["fold_auc"], table["fold_sd"]
-    found = {"value": value, "low": math.nan, "high": math.nan}
-    yield _least("clinical_fold_auc", found, LEAST_FOLD_AUC, remark=f"SD over folds {sd:.3f}; {table['statement']}")
+    yield _least(
+        "clinical_fold_auc", _alone(value), LEAST_FOLD_AUC, remark=f"SD over folds {sd:.3f}; {table['statement']}"
+    )
 
 
 def _least(name: str, found: dict[str, Any] | None, least: float, *, remark: str = "") -> Bar:
@@ -132,6 +153,11 @@ def _bar(name: str, own: dict[str, Any], demand: str, *, met: bool, remark: str 
 def _share(count: int, of: int) -> dict[str, float]:
     found: Interval = wilson(count, of)
     return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def _alone(value: float) -> dict[str, float]:
+    """A figure without an interval."""
+    return _UNKNOWN | {"value": value}
 
 
 def _p(found: dict[str, Any] | None) -> str:

@@ -117,7 +117,8 @@ def _measured(workshop: Workshop, plan: Plan, jobs: Jobs, given: tuple[Material,
     )
     own = workshop.logits([(job, serving, fold) for job, fold in zip(jobs.folds, split.folds, strict=True)])
     workshop.finish()
-    parts = (split.test, split.apart) if split.apart else (split.test,)
+    half = len(split.apart) // 2
+    parts = (split.test, *filter(None, (split.apart[:half], split.apart[half:])))  # a process each
     unseen, *apart = workshop.logits([(jobs.final, serving, part) for part in parts])
     of_folds = _predictions(
         material, [i for fold in split.folds for i in fold], np.concatenate(own), clinical, population
@@ -125,7 +126,7 @@ def _measured(workshop: Workshop, plan: Plan, jobs: Jobs, given: tuple[Material,
     basis, fitted_on = of_folds, "out-of-fold"
     if apart:
         kept = f"{material.population} kept from the training of the network that ships"
-        basis, fitted_on = _predictions(material, split.apart, apart[0], clinical, kept), "kept-apart"
+        basis, fitted_on = _predictions(material, split.apart, np.concatenate(apart), clinical, kept), "kept-apart"
     fusion = _calibrated(basis)
     later = f"{material.population} of the latest months, unseen in training and calibration"
     held = _predictions(material, split.test, unseen, clinical, later)
@@ -137,7 +138,10 @@ def _measured(workshop: Workshop, plan: Plan, jobs: Jobs, given: tuple[Material,
 
 def _split(plan: Plan, material: Material) -> Split:
     shares = {"held_out": plan.held_out, "apart": plan.apart}
-    split = split_by_time(material.members, folds=plan.folds, seed=plan.seed, **shares)
+    drawn_for_it = plan.data.calibration if isinstance(plan.data, VirtualData) else 0
+    divided = len(material.members) - drawn_for_it
+    split = split_by_time(material.members[:divided], folds=plan.folds, seed=plan.seed, **shares)
+    split = replace(split, apart=(*split.apart, *range(divided, len(material.members))))
     _refuse_one_class(one_film_each(split, material.members), material)
     return split
 

@@ -20,7 +20,8 @@ from model.bundle import Bundle
 from model.engines import Engines
 from model.evaluation import plots
 from model.evaluation.appraisal import appraise
-from model.evaluation.appraisal_report import markdown, page
+from model.evaluation.appraisal_page import page
+from model.evaluation.appraisal_report import banners, markdown
 from model.evaluation.cohort import Cohort
 from model.screener import Screener, load_screener
 from model.train import relay
@@ -120,9 +121,14 @@ def evaluate_on_phantoms(
         found = cross_validate(real.table)
         figures["clinical_table"] = asdict(found) | {"statement": found.statement}
     held = bars(figures)
-    figures["bars"] = [asdict(bar) for bar in held]
+    figures["bars"] = [asdict(bar) | {"outcome": bar.outcome} for bar in held]
     _write(out, figures, cohort, screener, extent.seed)
     return held
+
+
+def banner_lines(out: Path) -> Sequence[str]:
+    """What must be known before the figures of a written report are read."""
+    return banners(json.loads((out / "evaluation.json").read_text(encoding="utf-8")))
 
 
 def osta_lines(out: Path) -> Sequence[str]:
@@ -152,10 +158,11 @@ def _facts(bundle: Bundle, extent: Extent) -> dict[str, Any]:
 
 def _write(out: Path, figures: dict[str, Any], cohort: Cohort, screener: Screener, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    simulated = cohort.simulated
     drawn = {
         "ROC with the operating points": plots.roc(cohort, figures["operating_points"]),
-        "Calibration in ten bins": plots.calibration(figures["calibration"]),
-        "Decision curve": plots.decision(figures["decision_curve"]),
+        "Calibration in ten bins": plots.calibration(figures["calibration"], simulated=simulated),
+        "Decision curve": plots.decision(figures["decision_curve"], simulated=simulated),
     } | attention_examples(cohort, screener, seed)
     names = {caption: f"plot-{number}.svg" for number, caption in enumerate(drawn, 1)}
     for caption, svg in drawn.items():

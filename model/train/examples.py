@@ -28,7 +28,9 @@ def attention_examples(cohort: Cohort, screener: Screener, seed: int) -> dict[st
         result = screener.screen(film, record_of(patients[chosen.number]))
         if isinstance(result, Scored):
             caption = f"Model attention, {outcome} (image probability {chosen.p_image:.2f}; simulated film)"
-            drawn[caption] = plots.attention(film.pixels, result.attention, result.analysed_region)
+            drawn[caption] = plots.attention(
+                film.pixels, result.attention, result.analysed_region, simulated=cohort.simulated
+            )
     return drawn
 
 

@@ -60,7 +60,7 @@ class Material:
 
 def virtual_material(plan: Plan, data: VirtualData, progress: Progress) -> Material:
     """Draw the patients and render what is not rendered yet."""
-    patients = sample(data.patients, plan.seed)
+    patients = sample(data.patients + data.calibration, plan.seed)
     workers = plan.processes
     films = render_films(patients, plan.run, seed=plan.seed, side=plan.side, workers=workers, progress=progress)
     return Material(

@@ -6,6 +6,7 @@ thresholds; the held-out part is only measured. Not allowed here: words for a cl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,7 +16,6 @@ import numpy.typing as npt
 
 from model.domain import Sex
 from model.evaluation.metrics import (
-    Z95,
     auc,
     brier,
     calibration_error,
@@ -73,8 +73,7 @@ def best_serving(
             name=f"auc.raw.crop-{form.crop}{'-mirrored' if form.mirror else ''}",
             population=population,
             value=estimate.value,
-            low=estimate.low,
-            high=estimate.high,
+            **_limits(estimate.low, estimate.high),
             n=len(truth),
             positives=sum(truth),
         )
@@ -166,8 +165,7 @@ def _auc(name: str, scores: Floats, part: Predictions, chosen: npt.NDArray[np.bo
 
 def _difference(name: str, first: Floats, second: Floats, part: Predictions) -> Metric:
     found = paired_auc_test(first, second, part.truth)
-    limits = (found.difference - Z95 * found.se, found.difference + Z95 * found.se)
-    return _metric(part, name, found.difference, len(first), int(part.truth.sum()), limits)
+    return _metric(part, name, found.difference, len(first), int(part.truth.sum()), (found.low, found.high))
 
 
 def _calibration(mode: str, p: Floats, part: Predictions) -> list[Metric]:
@@ -197,7 +195,12 @@ def _metric(
     value: float,
     n: int,
     positives: int,
-    limits: tuple[float, float] | tuple[None, None] = (None, None),
+    limits: tuple[float, float] = (math.nan, math.nan),
 ) -> Metric:
-    low, high = limits
-    return Metric(name=name, population=part.population, value=value, low=low, high=high, n=n, positives=positives)
+    own = _limits(*limits)
+    return Metric(name=name, population=part.population, value=value, n=n, positives=positives, **own)
+
+
+def _limits(low: float, high: float) -> dict[str, float | None]:
+    """As the manifest has them: null where there is no interval."""
+    return {"low": None, "high": None} if math.isnan(low) else {"low": low, "high": high}

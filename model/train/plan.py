@@ -30,6 +30,8 @@ class VirtualData(_Part):
     kind: Literal["virtual"] = "virtual"
     patients: Annotated[int, Field(ge=24)] = 4800
     """In all parts together, one film each."""
+    calibration: Annotated[int, Field(ge=0)] = 0
+    """Patients beside these whom no network sees in training; needs `apart`, whose patients they join."""
     table: Path
     """The real DXA table that the clinical model is fitted on (CSV: female, age, weight, ls_t, th_t, fn_t)."""
 
@@ -84,6 +86,15 @@ class Plan(_Part):
     """Real films (NIH) with manifest.csv that the applicability gate is fitted on."""
     recipe: Recipe = Recipe()
     data: Annotated[VirtualData | SiteData, Field(discriminator="kind")]
+
+    @field_validator("data")
+    @classmethod
+    def _calibrates_what_ships(cls, data: VirtualData | SiteData, info: ValidationInfo) -> VirtualData | SiteData:
+        """The folds' networks are not calibrated by whom none of them was kept from."""
+        if isinstance(data, VirtualData) and data.calibration and info.data.get("apart") == 0:
+            msg = "calibration needs patients kept apart, whom it adds to"
+            raise ValueError(msg)
+        return data
 
     @field_validator("apart")
     @classmethod

@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from model.evaluation.appraisal_report import markdown_table, tables
+from model.evaluation.appraisal import FORMAT
+from model.evaluation.appraisal_report import GAPS, markdown_table, tables
+from model.evaluation.figure_text import interval, signed
+from model.evaluation.literature import ZHAO_2026_XRAY
+from model.evaluation.metrics import Interval
 from model.manifest import Manifest
 from model.train.bars import LEAST_AUC
 from model.train.card import SIMULATED, sealed_figures
@@ -23,13 +27,17 @@ def reporting_card(manifest: Manifest, evaluation: dict[str, Any] | None, ablati
     """Markdown of the card.
 
     Raises:
-        CardError: the evaluation is of another bundle, or one of the files is of a short run.
+        CardError: the evaluation is of another bundle, or written by another version, or one of the files is of a
+            short run.
 
     """
     if evaluation is not None and evaluation["bundle"]["id"] != manifest.bundle_id:
         msg = (
             f"the evaluation is of {evaluation['bundle']['id']}, the bundle is {manifest.bundle_id}; evaluate it again"
         )
+        raise CardError(msg)
+    if evaluation is not None and evaluation.get("format") != FORMAT:
+        msg = "the evaluation was written by another version of Osteon, whose figures differ in form; evaluate it again"
         raise CardError(msg)
     if (evaluation or {}).get("asked", {}).get("short") or (ablation or {}).get("short"):
         msg = "a short run checks the way and has no figures; give files of a full one"
@@ -75,9 +83,9 @@ def _summary(manifest: Manifest, evaluation: dict[str, Any] | None) -> Iterable[
         yield ""
         yield (
             f"On {image['n']} {'simulated ' if evaluation['simulated'] else ''}films, {image['positives']} positive, "
-            f"the image score has an AUC of {_interval(image)}, the fused one {_interval(fused)}."
+            f"the image score has an AUC of {interval(image)}, the fused one {interval(fused)}."
         )
-        yield from ("", _missed(evaluation["bars"]))
+        yield from ("", _missed(evaluation["bars"]), "", _flagged(evaluation["subgroups"]))
     yield ""
     if manifest.training.simulated:
         yield from _sealed(manifest)
@@ -92,7 +100,7 @@ def _sealed(manifest: Manifest) -> Iterable[str]:
             verdict = "reached" if own.value >= least else "**missed**"
             yield (
                 f"- Sealed with the bundle, {own.n} held-out simulated films, {group}: image AUC "
-                f"{_interval(own.model_dump())}; demanded {least:g}, {verdict}."
+                f"{interval(own.model_dump())}; demanded {least:g}, {verdict}."
             )
     yield ""
 
@@ -105,10 +113,44 @@ def _missed(bars: Sequence[dict[str, Any]]) -> str:
     return f"Of {len(bars)} bars that were set beforehand, {len(missed)} are missed: {'; '.join(missed)}."
 
 
+def _flagged(groups: Sequence[dict[str, Any]]) -> str:
+    """Where the score works worse, or better, in one group than in the others; a pooled figure hides it."""
+    rule = "image alone, threshold t_high; at least .10 and beyond chance"
+    found = [
+        f"{own['name']} {GAPS[name]} {signed(own['gaps'][name])}"
+        for own in groups
+        for name in (() if own.get("suppressed") else own["flagged"])
+    ]
+    small = sum(own.get("suppressed", False) for own in groups)
+    untold = f" Of {len(groups)} groups {small} are too small to tell." if small else ""
+    if not found:
+        return f"No group differs from all others ({rule}).{untold}"
+    return f"Groups that differ from all others ({rule}): {'; '.join(found)}.{untold}"
+
+
+def _background() -> str:
+    pooled = ZHAO_2026_XRAY
+    authors, place = pooled.source.split(", ", 1)
+    return (
+        "Background: whether low bone density can be read from chest films that are taken for other reasons is under "
+        "study. Tang et al. (JMIR Med Inform 2025;13:e70738; 1,780 patients of one hospital) report an AUC of 0.951 "
+        f"from the film and 0.975 with clinical data; {authors} ({place}; {pooled.studies} {pooled.modality} studies) "
+        f"pool a sensitivity of {interval(_plain(pooled.sensitivity))} and "
+        f"a specificity of {interval(_plain(pooled.specificity))}, and find external validation limited. None of these "
+        "figures is of this bundle."
+    )
+
+
 def _use(manifest: Manifest) -> Iterable[str]:
-    yield from ("## Use", "", manifest.intended_use, "")
+    yield from ("## Use", "", manifest.intended_use, "", _background(), "")
+    yield (
+        "Users: those who run and test the node (PACS and imaging IT), and those who would read its reports: "
+        "radiologists, and the clinicians who asked for the film. A flagged result asks them to consider a clinical "
+        "assessment of bone health or DXA; it decides nothing."
+    )
+    yield ""
     yield from (f"- {text}" for text in manifest.contraindications)
-    yield f"- Frontal films ({', '.join(manifest.eligibility.views)}) of people of at least "
+    yield f"- Frontal films ({', '.join(manifest.eligibility.views)}) of people of at least"
     yield f"  {manifest.eligibility.minimum_age_years:g} years, for whom a T-score is defined; others are not assessed."
     needed = ", ".join(manifest.eligibility.required_variables)
     yield f"- Without {needed} a result rests on the image alone; nothing is imputed."
@@ -126,6 +168,8 @@ def _data(manifest: Manifest) -> Iterable[str]:
 def _model(manifest: Manifest) -> Iterable[str]:
     image, calibration = manifest.image, manifest.calibration
     yield from ("## Model", "")
+    needed = ", ".join(manifest.eligibility.required_variables)
+    yield f"- Predictors: the film, and {needed} where all are known: those of OSTA, a published score, and sex."
     yield f"- Trunk {image.trunk}, input {image.side} px, wavelets {image.wavelet}."
     yield (
         f"- Calibrated on {calibration.patients} patients, {calibration.prevalence:.1%} of them positive; thresholds "
@@ -150,16 +194,28 @@ def _evaluated(evaluation: dict[str, Any]) -> Iterable[str]:
     flow = evaluation["flow"]
     yield f"{evaluation['population']}. Assessed: {flow['assessed']}; not assessed: {flow['not_assessed'] or 'none'}."
     yield f"Networks run by {evaluation['bundle']['engine']}."
-    yield from ("", "### Bars", "", "| bar | value | 95 % interval | demand | met |", "|---|---|---|---|---|")
+    yield from (
+        "",
+        "### Bars",
+        "",
+        "| bar | value | 95 % interval | demand | met | remark |",
+        "|---|---|---|---|---|---|",
+    )
     for own in evaluation["bars"]:
         low, high = own["low"], own["high"]
-        interval = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
-        yield f"| {own['name']} | {_value(own)} | {interval} | {own['demand']} | {'yes' if own['met'] else '**no**'} |"
+        limits = "" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+        met = "yes" if own["met"] else "**no**"
+        yield f"| {own['name']} | {_value(own)} | {limits} | {own['demand']} | {met} | {own['remark']} |"
     changed = evaluation["counterfactual"]
     yield ""
     yield (
         "Counterfactual (`monotone`): the same person and exposure with four bones from weak to strong; in "
         f"{changed['monotone']} of {changed['patients']} the score falls at every step."
+    )
+    yield ""
+    yield (
+        "Films with the attention of the model, the median one of each outcome and so of both errors, stand in "
+        "`evaluation.html`; what is outlined is no cause."
     )
     yield ""
     for table in tables(evaluation):
@@ -179,8 +235,13 @@ _HOW = (
     "## How the figures are made",
     "",
     "AUC with DeLong intervals and paired tests, proportions with Wilson intervals, calibration slope and intercept,",
-    "ECE in ten bins with a bootstrap, decision curves, subgroups with at least 30 cases of either class. To know a",
-    "sensitivity of .90 to within .03 takes 385 positives, a specificity of .85 to within .03 takes 545 negatives.",
+    "ECE in ten bins beside what chance alone gives a model whose every probability is right (mean and 97.5 % point of",
+    "drawn truths; an ECE has no interval of the usual kind), decision curves, subgroups with at least 30 cases of",
+    "either class; a gap in AUC, SEN, FPR is flagged when it is at least .10 and its interval (Newcombe's for shares)",
+    "excludes 0. Predictive values and ratios of a table with an empty cell have 1/2 added to each and say so; what is",
+    "not defined is `-`. Shares of cases that depend on each other carry no interval, an AUC none with fewer than 10",
+    "cases of a class. To know a sensitivity of .90 to within .03 takes 385 positives, a specificity of .85 to within",
+    ".03 takes 545 negatives.",
     "Files: `model/evaluation/metrics.py`, `model/evaluation/appraisal.py`, `model/train/evaluate.py`.",
     "",
 )
@@ -224,5 +285,5 @@ def _value(bar: dict[str, Any]) -> str:
     return "not measured" if bar["value"] is None else f"{bar['value']:.4f}"
 
 
-def _interval(own: dict[str, Any] | None) -> str:
-    return "" if own is None else f"{own['value']:.3f} ({own['low']:.3f} to {own['high']:.3f})"
+def _plain(own: Interval) -> dict[str, float]:
+    return {"value": own.value, "low": own.low, "high": own.high}

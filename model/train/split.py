@@ -40,7 +40,7 @@ class Split:
     cut: dt.date
     """First day of the test part."""
     apart: tuple[int, ...] = ()
-    """Of the folds: kept from the network that ships, to calibrate it by."""
+    """Kept from the network that ships, to calibrate it by: some of the folds' patients, and those of no fold."""
 
     @property
     def train(self) -> tuple[int, ...]:

@@ -89,8 +89,13 @@ def test_predictive_intervals_hold_the_bayes_value_and_at_the_own_prevalence_the
 @given(st.tuples(*[st.integers(0, 30)] * 4), st.floats(0.001, 0.9))
 def test_predictive_intervals_are_ordered_shares(cells, prevalence):
     tp, fp, fn, tn = cells
-    for own in predictive_intervals(Confusion(tp=tp, fp=fp, fn=fn, tn=tn), prevalence):
-        assert 0 <= own.low <= own.value <= own.high <= 1
+    found = predictive_intervals(Confusion(tp=tp, fp=fp, fn=fn, tn=tn), prevalence)
+    classes = tp + fn > 0 and tn + fp > 0
+    for own, of in zip(found, (tp + fp, tn + fn), strict=True):
+        if of and classes:
+            assert 0 <= own.low <= own.value <= own.high <= 1
+        else:
+            assert np.isnan([own.low, own.value, own.high]).all()
 
 
 def test_the_prediction_region_of_the_literature():

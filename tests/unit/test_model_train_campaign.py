@@ -135,7 +135,9 @@ def test_the_bundle_loads_from_its_folder_alone(plan, bundle):
 
 def test_a_network_kept_from_some_patients_is_calibrated_on_them_alone(plan, tmp_path, monkeypatch):
     short = dataclasses.replace(plan.recipe, epochs=2)
-    own = plan.model_copy(update={"apart": 0.4, "fold_epochs": 1, "recipe": short, "out": tmp_path / "bundle"})
+    data = plan.data.model_copy(update={"calibration": 10})
+    changes = {"apart": 0.4, "fold_epochs": 1, "recipe": short, "out": tmp_path / "bundle", "data": data}
+    own = plan.model_copy(update=changes)
     material = campaign._material(own, None, campaign.bars(QUIET))
     split, people, noise = campaign._split(own, material), material.films.patients, np.random.default_rng(0)
     heard = {}
@@ -148,19 +150,22 @@ def test_a_network_kept_from_some_patients_is_calibrated_on_them_alone(plan, tmp
     monkeypatch.setattr(workshop.Workshop, "logits", said)
     made = make_bundle(own, console=QUIET)
     golden_check(made)
+    assert split.apart[24:] == tuple(range(PATIENTS, PATIENTS + 10))
+    assert not set(split.apart[24:]) & {*split.train, *split.test, *split.left_out}
     clinical = campaign._clinical(own, material, split).probabilities[list(split.apart)]
+    logits = np.concatenate([heard["final", part] for part in (split.apart[:17], split.apart[17:])])
     truth = [int(people[i].osteoporosis) for i in split.apart]
-    assert made.fusion == fit_fusion(heard["final", split.apart], clinical, truth)
+    assert made.fusion == fit_fusion(logits, clinical, truth)
     calibration = made.manifest.calibration
-    assert (calibration.patients, calibration.folds, calibration.kept_apart) == (24, 2, True)
+    assert (calibration.patients, calibration.folds, calibration.kept_apart) == (34, 2, True)
     found = {metric.name: metric for metric in made.manifest.metrics}
-    assert (found["kept-apart.auc.image"].n, found["out-of-fold.auc.image"].n, found["auc.image"].n) == (24, 60, 20)
+    assert (found["kept-apart.auc.image"].n, found["out-of-fold.auc.image"].n, found["auc.image"].n) == (34, 60, 20)
     counts = {source.use.split(";")[0]: source.count for source in made.manifest.training.data}
-    assert (counts["image network, training"], counts["calibration, fusion and thresholds"]) == (36, 24)
+    assert (counts["image network, training"], counts["calibration, fusion and thresholds"]) == (36, 34)
     noted = [json.loads(file.read_text()) for file in own.run.glob("network-*.json")]
     assert ("final", 36, 2) in [(note["name"], note["films"], note["epochs"]) for note in noted]
     assert ("fold 1", 30, 1) in [(note["name"], note["films"], note["epochs"]) for note in noted]
-    assert "24 patients who were kept from its training" in (own.out / "MODEL_CARD.md").read_text()
+    assert "34 patients who were kept from its training" in (own.out / "MODEL_CARD.md").read_text()
 
 
 def site_of_pairs(plan, folder):

@@ -14,7 +14,7 @@ def test_the_demo_preset_makes_the_shipped_bundle():
     shipped = read_manifest(DEMO_BUNDLE)
     films = {data.use: data.count for data in shipped.training.data}
     parts = films["image network, training"], shipped.calibration.patients, films["held-out test"]
-    assert sum(parts) == plan.data.patients
+    assert sum(parts) == plan.data.patients + plan.data.calibration
     assert shipped.training.seed == plan.seed
 
 
@@ -28,6 +28,12 @@ def test_the_site_preset_is_a_whole_plan_but_for_its_zone_and_stops_early():
         preset("site", {})
     with pytest.raises(PlanError, match=r"'data\.site\.zone' \(invalid timezone: KST9\)"):
         preset("site", {"data": {"zone": "KST9"}})
+
+
+def test_patients_for_calibration_join_those_kept_apart():
+    with pytest.raises(PlanError, match="calibration needs patients kept apart"):
+        preset("demo", {"apart": 0.0, "fold_epochs": None})
+    assert preset("demo", {"apart": 0.0, "fold_epochs": None, "data": {"calibration": 0}}).apart == 0
 
 
 def test_shorter_networks_of_the_folds_need_patients_kept_apart():
