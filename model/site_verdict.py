@@ -1,18 +1,21 @@
 """May a bundle be used at a site? The site's own films with DXA decide, by rules written before they are looked at.
 
-Thresholds are frozen: those that the rows were scored with. A group is judged on at least 100 positives and 150
-negatives. The floors, the bounds of a calibration that holds and the rule by sex are proposals of ours (model.md
-section 13), not a standard. Not allowed here: choosing a threshold, or a half, after seeing the result.
+Thresholds are frozen: those that the rows were scored with. A group is accepted on at least 100 positives and 150
+negatives; fewer can only fail, where that is no chance. The floors, the bounds of a calibration that holds and the rule
+by sex are proposals of ours (model.md section 13), not a standard. The order of the rows decides nothing. Not allowed
+here: choosing a threshold, or a half, after seeing the result.
 """
 
 from __future__ import annotations
 
 import enum
+import hashlib
 import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binom
 
 from model.domain import Sex
 from model.evaluation.calibration import (
@@ -33,7 +36,8 @@ LEAST_AUC = 0.80
 SLOPE_HOLDS = (0.8, 1.25)
 LARGE_HOLDS = 0.3
 """Largest calibration in the large, in logits, that no local calibration is asked for."""
-_SEED = 20_260
+_CHANCE = 0.025
+"""Of a rate so low where the floor is true, below which a few patients suffice to refuse."""
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -68,13 +72,13 @@ class SiteRows:
     """1 = lowest T-score <= -2.5."""
     sex: tuple[Sex, ...] = field(repr=False)
 
-    def only(self, chosen: Flags) -> SiteRows:
-        """Some of the rows."""
+    def only(self, chosen: Flags | npt.NDArray[np.intp]) -> SiteRows:
+        """Some of the rows, or all in another order."""
         return SiteRows(
             probability=self.probability[chosen],
             flagged=self.flagged[chosen],
             truth=self.truth[chosen],
-            sex=tuple(s for s, own in zip(self.sex, chosen, strict=True) if own),
+            sex=tuple(self.sex[i] for i in np.arange(len(self.sex))[chosen]),
         )
 
 
@@ -103,6 +107,7 @@ class GroupFinding:
     positives: int
     auc: AucEstimate | None = None
     table: Confusion | None = None
+    """At the frozen threshold; of a group of too few whom a local calibration is for, as it verifies."""
     slope: Interval | None = None
     large: Interval | None = None
     local: LocalCalibration | None = None
@@ -119,14 +124,13 @@ class SiteFinding:
 def judge_site(rows: SiteRows, floors: Floors) -> SiteFinding:
     """Judge all patients, then each sex under what all of them lead to: there is one calibration, not one by sex.
 
-    A sex with enough patients that is not accepted is not outvoted by the other.
+    A sex that is not accepted is not outvoted by the other.
     """
+    rows = _in_fixed_order(rows)
     everybody = _judge_all(rows, floors)
     groups = (everybody, *(_judge_sex(name, sex, rows, floors, everybody) for name, sex in _SEXES))
-    verdict = everybody.verdict
-    if verdict is not Verdict.INSUFFICIENT_DATA and any(g.verdict is Verdict.NOT_ACCEPTED for g in groups):
-        verdict = Verdict.NOT_ACCEPTED
-    return SiteFinding(verdict=verdict, groups=groups)
+    fails = any(group.verdict is Verdict.NOT_ACCEPTED for group in groups)
+    return SiteFinding(verdict=Verdict.NOT_ACCEPTED if fails else everybody.verdict, groups=groups)
 
 
 _SEXES = (("women", Sex.FEMALE), ("men", Sex.MALE))
@@ -134,17 +138,22 @@ _SEXES = (("women", Sex.FEMALE), ("men", Sex.MALE))
 
 def _judge_all(rows: SiteRows, floors: Floors) -> GroupFinding:
     if why := _too_few(rows):
-        return _insufficient("all", rows, why)
-    own = _measured("all", rows, rows.probability)
+        return _of_too_few("all", rows, why, rows, floors)
+    own = _measured("all", rows)
     faults = _faults(own, floors)
     if not faults:
         return replace(own, because=("floors reached, calibration holds",))
     if own.auc is None or own.auc.low < LEAST_AUC:
         low = math.nan if own.auc is None else own.auc.low
-        weak = f"AUC has a lower bound of {low:.3f}, below {LEAST_AUC}: a calibration cannot help"
+        digits = _digits(low, LEAST_AUC)
+        weak = f"AUC has a lower bound of {low:.{digits}f}, below {LEAST_AUC}: a calibration cannot help"
         return replace(own, verdict=Verdict.NOT_ACCEPTED, because=(*faults, weak))
     local = _calibrated_locally(rows)
-    left = _faults(_under(local, "all", rows), floors) if local.slope > 0 else ("the score falls with the disease",)
+    left = (
+        _faults(_measured("all", _verifying(local, rows)), floors)
+        if local.slope > 0
+        else ("the score falls with the disease",)
+    )
     verdict = Verdict.NOT_ACCEPTED if left else Verdict.LOCAL_CALIBRATION
     return replace(own, verdict=verdict, because=(*faults, *map(_after, left)), local=local)
 
@@ -152,12 +161,13 @@ def _judge_all(rows: SiteRows, floors: Floors) -> GroupFinding:
 def _judge_sex(name: str, sex: Sex, rows: SiteRows, floors: Floors, everybody: GroupFinding) -> GroupFinding:
     """By the frozen thresholds; by the local calibration on its verifying half where all patients need one."""
     own = rows.only(np.array([s is sex for s in rows.sex], np.bool_))
+    local = everybody.local if everybody.verdict is Verdict.LOCAL_CALIBRATION else None
     if why := _too_few(own):
-        return _insufficient(name, own, why)
-    found = _measured(name, own, own.probability)
+        return _of_too_few(name, own, why, own if local is None else _verifying(local, rows, sex), floors)
+    found = _measured(name, own)
     faults = _faults(found, floors)
-    if everybody.local is not None and everybody.verdict is Verdict.LOCAL_CALIBRATION:
-        left = _faults(_under(everybody.local, name, rows, sex), floors)
+    if local is not None:
+        left = _faults(_measured(name, _verifying(local, rows, sex)), floors)
         verdict = Verdict.NOT_ACCEPTED if left else Verdict.LOCAL_CALIBRATION
         return replace(found, verdict=verdict, because=(*faults, *map(_after, left)) or ("as all patients",))
     if faults:
@@ -165,14 +175,15 @@ def _judge_sex(name: str, sex: Sex, rows: SiteRows, floors: Floors, everybody: G
     return replace(found, because=("floors reached, calibration holds",))
 
 
-def _under(local: LocalCalibration, name: str, rows: SiteRows, sex: Sex | None = None) -> GroupFinding:
-    """Figures on the verifying half under a local calibration; of who is judged, `_half` leaves enough there."""
+def _verifying(local: LocalCalibration, rows: SiteRows, sex: Sex | None = None) -> SiteRows:
+    """The verifying half as a local calibration would report it; of who is judged, `_half` leaves enough there."""
     other = rows.only(~_half(rows) & np.array([sex is None or s is sex for s in rows.sex]))
     p = recalibrated(other.probability, Line(coefficients=np.array([local.slope]), intercept=local.intercept))
-    return _measured(name, replace(other, flagged=p >= local.t_high), p)
+    return replace(other, probability=p, flagged=p >= local.t_high)
 
 
-def _measured(name: str, rows: SiteRows, p: Floats) -> GroupFinding:
+def _measured(name: str, rows: SiteRows) -> GroupFinding:
+    p = rows.probability
     return GroupFinding(
         group=name,
         verdict=Verdict.ACCEPTED,
@@ -201,13 +212,17 @@ def _too_few(rows: SiteRows) -> str:
     return f"{positives} with and {negatives} without osteoporosis by DXA; {needed}"
 
 
-def _insufficient(name: str, rows: SiteRows, why: str) -> GroupFinding:
+def _of_too_few(name: str, rows: SiteRows, why: str, decided: SiteRows, floors: Floors) -> GroupFinding:
+    """Too few to be accepted; what fails with certainty is not unknown for all that. `decided` makes the table."""
+    table = _table(decided.flagged, decided.truth)
+    below = _surely_below(table, floors)
     return GroupFinding(
         group=name,
-        verdict=Verdict.INSUFFICIENT_DATA,
-        because=(why,),
+        verdict=Verdict.NOT_ACCEPTED if below else Verdict.INSUFFICIENT_DATA,
+        because=(why, *below),
         n=rows.truth.size,
         positives=int(rows.truth.sum()),
+        table=table,
     )
 
 
@@ -232,16 +247,24 @@ def _calibrated_locally(rows: SiteRows) -> LocalCalibration:
     )
 
 
-def _half(rows: SiteRows) -> Flags:
-    """A fixed half, to fit on: of the ill and the others of each sex alike, the odd one left to verify.
+def _in_fixed_order(rows: SiteRows) -> SiteRows:
+    """By a digest of what each row says, so that neither a half nor a rounding hangs on how a table was sorted."""
+    said = zip(rows.probability.tolist(), rows.flagged.tolist(), rows.truth.tolist(), rows.sex, strict=True)
+    digests = [hashlib.sha256(f"{p!r} {flagged} {truth} {sex}".encode()).digest() for p, flagged, truth, sex in said]
+    return rows.only(np.array(sorted(range(len(digests)), key=digests.__getitem__), np.intp))
 
+
+def _half(rows: SiteRows) -> Flags:
+    """A half, to fit on: the first of the ill and of the others of each sex alike, the odd one left to verify.
+
+    Rows in `_in_fixed_order` come by their digests: first ones are as good as drawn, and always the same patients.
     So the other half holds at least half of what a group was judged on: no chance of the draw makes a sex too few.
     """
     sex = np.array(rows.sex)
-    rng, chosen = np.random.default_rng(_SEED), np.zeros(rows.truth.size, np.bool_)
+    chosen = np.zeros(rows.truth.size, np.bool_)
     for label in (0, 1):
         for own in Sex:
-            members = rng.permutation(np.flatnonzero((rows.truth == label) & (sex == own)))
+            members = np.flatnonzero((rows.truth == label) & (sex == own))
             chosen[members[: members.size // 2]] = True
     return chosen
 
@@ -259,10 +282,28 @@ def _table(flagged: Flags, truth: npt.NDArray[np.int64]) -> Confusion:
 def _below_floors(table: Confusion, floors: Floors) -> tuple[str, ...]:
     pairs = (("SEN", table.sensitivity, floors.sensitivity), ("SPC", table.specificity, floors.specificity))
     return tuple(
-        f"{name} {own.value:.3f}, lower bound {own.low:.3f} not above the floor {floor:g}"
+        f"{name} {own.value:.3f}, lower bound {own.low:.{_digits(own.low, floor)}f} not above the floor {floor:g}"
         for name, own, floor in pairs
         if not own.low > floor
     )
+
+
+def _surely_below(table: Confusion, floors: Floors) -> tuple[str, ...]:
+    """Rates whose upper bound lies below the floor, and not by chance: Wilson's alone would refuse for one of one."""
+    rates = (
+        ("SEN", table.tp, table.tp + table.fn, table.sensitivity, floors.sensitivity),
+        ("SPC", table.tn, table.tn + table.fp, table.specificity, floors.specificity),
+    )
+    return tuple(
+        f"{name} {own.value:.3f}, upper bound {own.high:.{_digits(own.high, floor)}f} below the floor {floor:g}"
+        for name, right, of, own, floor in rates
+        if own.high < floor and binom.cdf(right, of, floor) < _CHANCE
+    )
+
+
+def _digits(value: float, *bars: float, least: int = 3) -> int:
+    """Decimals that tell a value from the bars it misses: no text says that .800 is not above .8."""
+    return next((d for d in range(least, 13) if round(value, d) not in bars), least)
 
 
 def _outside(table: Confusion) -> tuple[str, ...]:
@@ -277,7 +318,11 @@ def _miscalibrated(slope: Interval, large: Interval) -> tuple[str, ...]:
     """Beyond the bounds, and not by chance."""
     found = []
     if not SLOPE_HOLDS[0] <= slope.value <= SLOPE_HOLDS[1] and not slope.low <= 1.0 <= slope.high:
-        found.append(f"calibration slope {slope.value:.2f} ({slope.low:.2f} to {slope.high:.2f})")
+        digits = _digits(slope.value, *SLOPE_HOLDS, least=2)
+        found.append(f"calibration slope {slope.value:.{digits}f} ({slope.low:.2f} to {slope.high:.2f})")
     if abs(large.value) > LARGE_HOLDS and not large.low <= 0.0 <= large.high:
-        found.append(f"calibration in the large {large.value:+.2f} ({large.low:+.2f} to {large.high:+.2f}) logits")
+        digits = _digits(large.value, LARGE_HOLDS, -LARGE_HOLDS, least=2)
+        found.append(
+            f"calibration in the large {large.value:+.{digits}f} ({large.low:+.2f} to {large.high:+.2f}) logits"
+        )
     return tuple(found)

@@ -26,7 +26,7 @@ from node.active_model import (
     manifest_digest,
     refuse_pinned,
 )
-from node.site_verdicts import latest_verdict
+from node.site_verdicts import told_with_earlier, verdicts
 
 
 def show_bundles(settings: Settings, *, as_json: bool) -> None:
@@ -131,12 +131,12 @@ def _row(settings: Settings, name: str, folder: Path, *, serves: bool) -> dict[s
         return {
             "name": name, "bundle": "", "training": "", "verdict": "", "remark": f"unusable: {error}", "serves": serves,
         }  # fmt: skip
-    verdict = latest_verdict(settings, manifest.bundle_id)
+    found = verdicts(settings, manifest.bundle_id)
     return {
         "name": name,
         "bundle": manifest.bundle_id,
         "training": "simulated images" if manifest.training.simulated else "radiographs",
-        "verdict": "none" if verdict is None else f"{verdict.verdict} ({verdict.at}, {verdict.by})",
+        "verdict": f"{told_with_earlier(found)} ({found[-1].at}, {found[-1].by})" if found else "none",
         "remark": "",
         "serves": serves,
     }

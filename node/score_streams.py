@@ -1,7 +1,8 @@
 """What the node scored lately, as streams to watch: probabilities, ages, sexes, modes, categories, senders.
 
-A reference is the newest results at the moment a person says that all is well; it holds bare values without ids, for
-one bundle. Not allowed here: a conclusion.
+A reference is the newest results at the moment a person says that all is well; it holds bare values of one bundle, and
+of ids only the number of its last case: later ones are compared with it, never a result with itself. Probabilities are
+on the bundle's own scale: no value of `model.site_prevalence` moves them. Not allowed here: a conclusion.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.settings import Settings, SettingsError
+from model.bundle import BundleError, read_manifest
 from model.domain import Mode, Reason, Scored
+from model.fusion import shift
 from node import process
+from node.active_model import known_bundles
 from node.audit import AuditTrail
 from node.case import Delivered, Reported
 from node.store import cases
@@ -25,13 +29,15 @@ from node.store.engine import Connection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streams:
-    """Values of results of one bundle, oldest first; the lists belong together row by row."""
+    """Values of results of one bundle, oldest first; the lists but `age_years` belong together row by row."""
 
     bundle_id: str
-    prevalence: float | None
-    """To which the probabilities were shifted."""
+    last_case: int
+    """Number of the newest result's case; 0 where there is none, or where it was not kept yet."""
     p_image: list[float] = field(repr=False)
+    """As calibrated in the bundle, at whatever `model.site_prevalence` it was reported."""
     age_years: list[float] = field(repr=False)
+    """Known ones only."""
     sex: list[str] = field(repr=False)
     mode: list[str] = field(repr=False)
     category: list[str] = field(repr=False)
@@ -51,24 +57,28 @@ class Reference:
 
 
 def latest(settings: Settings, most: int) -> Streams:
-    """The newest `most` results of the bundle that made the newest one.
+    """Those of the newest `most` results whose bundle made the newest one.
 
     Raises:
-        SettingsError: nothing was scored yet.
+        SettingsError: nothing was scored yet, or the bundle is gone that says how probabilities were shifted.
 
     """
-    ledger = process.open_settings_ledger(settings)
-    try:
-        with ledger.read() as c:
-            rows = _rows(c, most)
-    finally:
-        ledger.close()
+    rows = _newest(settings, most)
     if not rows:
         msg = "no result yet: nothing to watch"
         raise SettingsError(msg)
-    newest = rows[0][0]
-    own = [r for r in rows if (r[0].model.bundle_id, r[0].prevalence) == (newest.model.bundle_id, newest.prevalence)]
-    return _streams(own[::-1])
+    return _streams(settings, rows[0].result.model.bundle_id, rows)
+
+
+def since(settings: Settings, known: Reference, most: int) -> Streams:
+    """Those of the newest `most` results that the reference's bundle made of later cases; there may be none.
+
+    Raises:
+        SettingsError: the bundle is gone that says how probabilities were shifted.
+
+    """
+    rows = [row for row in _newest(settings, most) if row.case_id > known.streams.last_case]
+    return _streams(settings, known.streams.bundle_id, rows)
 
 
 def keep_reference(settings: Settings, streams: Streams, *, by: str) -> Reference:
@@ -93,7 +103,7 @@ def reference(settings: Settings, bundle_id: str) -> Reference:
     """The reference of a bundle.
 
     Raises:
-        SettingsError: nobody declared one.
+        SettingsError: nobody declared one; or the bundle is gone that says how its probabilities were shifted.
 
     """
     try:
@@ -101,37 +111,86 @@ def reference(settings: Settings, bundle_id: str) -> Reference:
     except FileNotFoundError as error:
         msg = f"no reference for {bundle_id}: `osteon drift --set-reference --by NAME` while all is well"
         raise SettingsError(msg) from error
-    return Reference(by=stored["by"], at=stored["at"], streams=Streams(**stored["streams"]))
+    values = stored["streams"]
+    if "prevalence" in values:  # of before the last case was kept, and at the prevalence of its day
+        reported = values.pop("prevalence")
+        values |= {
+            "last_case": 0,
+            "p_image": _calibrated(settings, bundle_id, [(p, reported) for p in values["p_image"]]),
+        }
+    return Reference(by=stored["by"], at=stored["at"], streams=Streams(**values))
 
 
 def _file(settings: Settings, bundle_id: str) -> Path:
     return settings.storage.data_dir / "drift" / f"{bundle_id}.json"
 
 
-def _rows(c: Connection, most: int) -> list[tuple[Scored, str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    case_id: int
+    result: Scored
+    sender: str
+
+
+def _newest(settings: Settings, most: int) -> list[_Row]:
     """Newest first."""
+    ledger = process.open_settings_ledger(settings)
+    try:
+        with ledger.read() as c:
+            return _rows(c, most)
+    finally:
+        ledger.close()
+
+
+def _rows(c: Connection, most: int) -> list[_Row]:
     found = [s for state in ("Reported", "Delivered") for s in cases.find(c, state=state, limit=most)]
     rows = []
     for summary in sorted(found, key=lambda s: -s.case_id)[:most]:
         case = cases.load(c, summary.case_id)
         if isinstance(case, Reported | Delivered):
-            rows.append((case.result, summary.calling_ae))
+            rows.append(_Row(case_id=summary.case_id, result=case.result, sender=summary.calling_ae))
     return rows
 
 
-def _streams(rows: Sequence[tuple[Scored, str]]) -> Streams:
-    known = {"age": [_input(r, "age") for r, _ in rows], "sex": [_input(r, "sex") for r, _ in rows]}
+def _streams(settings: Settings, bundle_id: str, newest_first: Sequence[_Row]) -> Streams:
+    rows = [row for row in reversed(newest_first) if row.result.model.bundle_id == bundle_id]
+    results = [row.result for row in rows]
+    known = {"age": [_input(r, "age") for r in results], "sex": [_input(r, "sex") for r in results]}
     return Streams(
-        bundle_id=rows[0][0].model.bundle_id,
-        prevalence=rows[0][0].prevalence,
-        p_image=[r.p_image for r, _ in rows],
+        bundle_id=bundle_id,
+        last_case=rows[-1].case_id if rows else 0,
+        p_image=_calibrated(settings, bundle_id, [(r.p_image, r.prevalence) for r in results]),
         age_years=[age for age in known["age"] if age is not None],
         sex=["unknown" if s is None else "female" if s == 1.0 else "male" for s in known["sex"]],
-        mode=["image only" if r.mode is Mode.IMAGE_ONLY else "image and clinical" for r, _ in rows],
-        category=[str(r.category) for r, _ in rows],
-        view=["AP" if Reason.AP_VIEW in r.reasons else "other" for r, _ in rows],
-        sender=[sender for _, sender in rows],
+        mode=["image only" if r.mode is Mode.IMAGE_ONLY else "image and clinical" for r in results],
+        category=[str(r.category) for r in results],
+        view=["AP" if Reason.AP_VIEW in r.reasons else "other" for r in results],
+        sender=[row.sender for row in rows],
     )
+
+
+def _calibrated(settings: Settings, bundle_id: str, reported: Sequence[tuple[float, float | None]]) -> list[float]:
+    """Probabilities, each with the prevalence it was reported at, back on the scale they were calibrated on."""
+    if all(prevalence is None for _, prevalence in reported):
+        return [p for p, _ in reported]
+    own = _fitted_prevalence(settings, bundle_id)
+    return [p if prevalence is None else shift(p, fitted=prevalence, site=own) for p, prevalence in reported]
+
+
+def _fitted_prevalence(settings: Settings, bundle_id: str) -> float:
+    pinned = [] if settings.model.bundle is None else [settings.model.bundle]
+    for folder in (*known_bundles(settings).values(), *pinned):
+        try:
+            manifest = read_manifest(folder)
+        except BundleError:  # another bundle's trouble; `osteon model list` tells of it
+            continue
+        if manifest.bundle_id == bundle_id:
+            return manifest.calibration.prevalence
+    msg = (
+        f"no folder of bundle {bundle_id} is left: what was reported at model.site_prevalence cannot be brought back "
+        "to its own scale; put the folder back"
+    )
+    raise SettingsError(msg)
 
 
 def _input(result: Scored, variable: str) -> float | None:

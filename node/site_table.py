@@ -2,10 +2,12 @@
 
 One patient a row, columns `probability`, `sex` (F, M; O and U count for neither), and `t_lowest` or `label` (1 = lowest
 T-score <= -2.5); the threshold the row was decided with as `t_high`, or as `threshold_high` as `osteon screen` writes
-it, else `mode` names the bundle's. A table that goes back to `osteon screen` may keep its head, which must name the
-bundle, and its columns: by `status`, films that were not assessed are counted apart. Where there is a column `patient`,
-none comes twice: films of one patient are no independent findings. Nothing is mended, guessed or skipped: the first
-value that cannot be meant is refused by line and column, and not repeated.
+it, or `mode`, whose threshold it then is. Thresholds are the bundle's, as calibrated or at the prevalence that the head
+of `osteon screen` names. None of a site's own is taken, since nobody could see that it was chosen before looking. A
+table that goes back to `osteon screen` may keep its head, which must name the bundle, and its columns: by `status`,
+films that were not assessed are counted apart. Where there is a column `patient`, none comes twice: films of one
+patient are no independent findings. In the header neither case nor blanks around a name count. Nothing is mended,
+guessed or skipped: the first value that cannot be meant is refused by line and column, and not repeated.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import csv
 import hashlib
 import io
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,12 +28,18 @@ import numpy as np
 from config.settings import SettingsError
 from model.domain import Category, Mode, Sex
 from model.evaluation.cohort import OSTEOPOROSIS_T
-from model.fusion import Fusion
+from model.fusion import Fusion, shift
+from model.screener import STATED_DECIMALS
 from model.site_verdict import Floors, SiteFinding, SiteRows, judge_site
 from node.archive_rows import FAILED, NOT_ASSESSED, SCREENED
 from node.site_verdicts import LeftOut
 
 _THRESHOLDS: Final = ("t_high", "threshold_high")
+_SAME: Final = 1e-9
+"""Thresholds that differ by less are one, written with fewer digits."""
+_AT_PREVALENCE: Final = re.compile(r"; probabilities at model\.site_prevalence ([^;]*);")
+"""In the head of `osteon screen`."""
+_PREVALENCES: Final = (0.001, 0.9)
 _T_SCORES: Final = (-10.0, 10.0)
 """No densitometer gives a T-score outside; -99 and 999 stand for "none" in exports."""
 _HEADER: Final = (
@@ -47,6 +56,8 @@ class Judged:
     left_out: LeftOut
     digest: str
     """SHA-256 (hex) of the table."""
+    prevalence: float | None
+    """At which its probabilities and thresholds are; None: as calibrated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +77,25 @@ class _Unusable(Exception):
         super().__init__(f"column {column}: {why}")
 
 
-def judge_table(path: Path, bundle_id: str, fusion: Fusion, floors: Floors) -> Judged:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a table has to agree with: the bundle that was measured."""
+
+    bundle_id: str
+    fusion: Fusion
+    prevalence: float
+    """Of the data it was calibrated on."""
+
+    def thresholds(self, prevalence: float | None) -> dict[Mode, float]:
+        """`t_high` by mode, as `osteon screen` states it at the prevalence; None: as calibrated."""
+        points = {Mode.IMAGE_AND_CLINICAL: self.fusion.fused_points, Mode.IMAGE_ONLY: self.fusion.image_points}
+        high = {mode: own.t_high for mode, own in points.items()}
+        if prevalence is not None:
+            high = {mode: shift(t, fitted=self.prevalence, site=prevalence) for mode, t in high.items()}
+        return {mode: round(t, STATED_DECIMALS) for mode, t in high.items()}
+
+
+def judge_table(path: Path, bundle: Measured, floors: Floors) -> Judged:
     """Judge the table at `path`.
 
     Raises:
@@ -74,7 +103,10 @@ def judge_table(path: Path, bundle_id: str, fusion: Fusion, floors: Floors) -> J
 
     """
     data = path.read_bytes()
-    films = _films(path, data, bundle_id, fusion)
+    lines = list(io.StringIO(_text(path, data), newline=""))
+    head = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    prevalence = _prevalence(path, head, bundle.bundle_id)
+    films = _films(path, len(head), lines[len(head) :], bundle.thresholds(prevalence))
     scored = [film for film in films if not film.not_assessed]
     others = [film for film in films if film.not_assessed]
     rows = SiteRows(
@@ -85,17 +117,39 @@ def judge_table(path: Path, bundle_id: str, fusion: Fusion, floors: Floors) -> J
     )
     codes = Counter(film.not_assessed for film in others)
     left_out = LeftOut(codes=dict(codes.most_common()), positives=sum(film.truth for film in others))
-    return Judged(finding=judge_site(rows, floors), left_out=left_out, digest=hashlib.sha256(data).hexdigest())
+    return Judged(
+        finding=judge_site(rows, floors),
+        left_out=left_out,
+        digest=hashlib.sha256(data).hexdigest(),
+        prevalence=prevalence,
+    )
 
 
-def _films(path: Path, data: bytes, bundle_id: str, fusion: Fusion) -> list[_Film]:
+def _prevalence(path: Path, head: list[str], bundle_id: str) -> float | None:
+    """What the head of `osteon screen` says; None where it says nothing, or there is none."""
+    if not head or not head[0].startswith("# Osteon "):
+        return None
+    if f" model {bundle_id} " not in head[0]:
+        msg = f"{path}: line 1: was made with another model than {bundle_id}; name that one with --bundle"
+        raise SettingsError(msg)
+    for number, line in enumerate(head, 1):
+        if found := _AT_PREVALENCE.search(line):
+            try:
+                return _number({"model.site_prevalence": found[1]}, "model.site_prevalence", *_PREVALENCES)
+            except _Unusable as error:
+                msg = f"{path}: line {number}, {error}"
+                raise SettingsError(msg) from error
+    return None
+
+
+def _films(path: Path, above: int, lines: list[str], thresholds: Mapping[Mode, float]) -> list[_Film]:
     films: list[_Film] = []
     seen: dict[str, int] = {}
-    for number, row in _rows(path, data, bundle_id):
+    for number, row in _rows(path, above, lines):
         try:
             if "patient" in row:
                 _once(row["patient"].strip(), number, seen)
-            films.append(_film(row, fusion))
+            films.append(_film(row, thresholds))
         except _Unusable as error:
             msg = f"{path}: line {number}, {error}"
             raise SettingsError(msg) from error
@@ -105,19 +159,14 @@ def _films(path: Path, data: bytes, bundle_id: str, fusion: Fusion) -> list[_Fil
     return films
 
 
-def _rows(path: Path, data: bytes, bundle_id: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Every row by column, with its line in the file."""
-    lines = list(io.StringIO(_text(path, data), newline=""))
-    head = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
-    if head and head[0].startswith("# Osteon ") and f" model {bundle_id} " not in head[0]:
-        msg = f"{path}: line 1: was made with another model than {bundle_id}; name that one with --bundle"
-        raise SettingsError(msg)
-    reader = csv.reader(lines[len(head) :], strict=True)
+def _rows(path: Path, above: int, lines: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Every row by column, with its line in the file, where `above` lines come before these."""
+    reader = csv.reader(lines, strict=True)
     try:
-        columns = next(reader, [])
+        columns = [name.strip().casefold() for name in next(reader, [])]
         _check_header(path, columns)
         for values in filter(None, reader):
-            number = len(head) + reader.line_num
+            number = above + reader.line_num
             if len(values) != len(columns):
                 first = columns[len(values)] if len(values) < len(columns) else columns[-1]
                 counts = f"the line has {len(values)} values, the header {len(columns)}"
@@ -125,7 +174,7 @@ def _rows(path: Path, data: bytes, bundle_id: str) -> Iterator[tuple[int, dict[s
                 raise SettingsError(msg)
             yield number, dict(zip(columns, values, strict=True))
     except csv.Error as error:
-        msg = f"{path}: line {len(head) + reader.line_num}: is no CSV ({error})"
+        msg = f"{path}: line {above + reader.line_num}: is no CSV ({error})"
         raise SettingsError(msg) from error
 
 
@@ -155,7 +204,7 @@ def _once(patient: str, number: int, seen: dict[str, int]) -> None:
         raise _Unusable(column="patient", why=why)
 
 
-def _film(row: Mapping[str, str], fusion: Fusion) -> _Film:
+def _film(row: Mapping[str, str], thresholds: Mapping[Mode, float]) -> _Film:
     truth, sex = _truth(row), _sex(row)
     status = row.get("status", SCREENED)
     if status in (NOT_ASSESSED, FAILED):
@@ -163,9 +212,11 @@ def _film(row: Mapping[str, str], fusion: Fusion) -> _Film:
     if status != SCREENED:
         raise _Unusable(column="status", why=f"is neither {SCREENED}, {NOT_ASSESSED} nor {FAILED}")
     probability = _number(row, "probability", 0.0, 1.0)
-    flagged = probability >= _threshold(row, fusion)
-    stated = row.get("category", "")
-    if stated in set(Category) and flagged != (stated == Category.ABOVE):
+    flagged = probability >= _threshold(row, thresholds)
+    stated = row.get("category", "").strip().upper()
+    if stated and stated not in set(Category):
+        raise _Unusable(column="category", why=f"is none of {', '.join(Category)}")
+    if stated and flagged != (stated == Category.ABOVE):
         raise _Unusable(column="category", why="says otherwise than probability and threshold; were they rounded?")
     return _Film(truth=truth, sex=sex, probability=probability, flagged=flagged)
 
@@ -193,14 +244,26 @@ def _sex(row: Mapping[str, str]) -> Sex:
         raise _Unusable(column="sex", why=f"is none of {', '.join(Sex)}") from None
 
 
-def _threshold(row: Mapping[str, str], fusion: Fusion) -> float:
-    """The row's own where the table has that column: the bundle's might be of another scale."""
-    for column in _THRESHOLDS:
-        if column in row:
-            return _number(row, column, 0.0, 1.0)
-    points = {Mode.IMAGE_AND_CLINICAL: fusion.fused_points, Mode.IMAGE_ONLY: fusion.image_points}
+def _threshold(row: Mapping[str, str], thresholds: Mapping[Mode, float]) -> float:
+    """The row's own where the table has that column, which must be the bundle's of the row's mode, or of either."""
+    allowed = [thresholds[_mode(row)]] if "mode" in row else list(thresholds.values())
+    column = next((name for name in _THRESHOLDS if name in row), None)
+    if column is None:
+        return allowed[0]
+    value = _number(row, column, 0.0, 1.0)
+    if all(abs(value - own) >= _SAME for own in allowed):
+        bundles = " or ".join(f"{own:.12g}" for own in allowed)
+        why = (
+            f"is not the bundle's, which is {bundles} here: no other is judged. Where results were made at "
+            "model.site_prevalence, keep the head lines of `osteon screen`, which name it"
+        )
+        raise _Unusable(column=column, why=why)
+    return value
+
+
+def _mode(row: Mapping[str, str]) -> Mode:
     try:
-        return points[Mode(row["mode"].strip().upper())].t_high
+        return Mode(row["mode"].strip().upper())
     except ValueError:
         raise _Unusable(column="mode", why=f"is none of {', '.join(Mode)}") from None
 

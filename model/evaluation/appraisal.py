@@ -14,21 +14,23 @@ import numpy.typing as npt
 from model.domain import Sex
 from model.evaluation.calibration import calibration_in_the_large, calibration_slope, recalibration
 from model.evaluation.cohort import NORMAL_T, OSTEOPOROSIS_T, Cohort, Floats
-from model.evaluation.decision import decision_curve, likelihoods, predictive_intervals, three_way
+from model.evaluation.decision import decision_curve, half_added, likelihoods, predictive_intervals, three_way
 from model.evaluation.literature import ZHAO_2026_XRAY, place
 from model.evaluation.metrics import (
-    Z95,
     Confusion,
     Interval,
     auc,
     brier,
     calibration_error,
     confusion,
+    equal_mass_bins,
     paired_auc_test,
 )
 from model.evaluation.subgroups import Subgroup, age_matched, subgroups
 from model.fusion import OperatingPoints
 
+FORMAT = 2
+"""Of these figures as JSON; a card takes no other."""
 PREVALENCES = (0.039, 0.10, 0.126, 0.25, 0.58)
 """Of a health check, two screening settings, these virtual patients, and Tang et al.'s test data."""
 MODES = ("image", "fused")
@@ -59,6 +61,7 @@ def appraise(cohort: Cohort, points: dict[str, OperatingPoints], *, seed: int = 
     scores |= {"age alone": cohort.column("age_years"), "sex alone": _female(cohort)}  # shortcuts to beat
     scores = {name: values for name, values in scores.items() if np.isfinite(values).any()}
     return {
+        "format": FORMAT,
         "population": cohort.population,
         "simulated": cohort.simulated,
         "flow": _flow(cohort),
@@ -113,10 +116,8 @@ def _differences(cohort: Cohort, scores: dict[str, Floats]) -> dict[str, Any]:
         if first in scores and second in scores:
             known = np.isfinite(scores[first]) & np.isfinite(scores[second])
             test = paired_auc_test(scores[first][known], scores[second][known], cohort.truth[known])
-            half = Z95 * test.se
-            found[f"{first} minus {second}"] = {
-                "value": test.difference, "low": test.difference - half, "high": test.difference + half, "p": test.p,
-            }  # fmt: skip
+            limits = {"low": test.low, "high": test.high}
+            found[f"{first} minus {second}"] = {"value": test.difference, **limits, "p": test.p}
     return found
 
 
@@ -145,6 +146,7 @@ def _point(cohort: Cohort, scores: Floats, threshold: float) -> dict[str, Any]:
     return {
         "threshold": threshold,
         "table": asdict(table),
+        "half_added": half_added(table),
         "sensitivity": asdict(sensitivity),
         "specificity": asdict(specificity),
         "ppv": asdict(table.ppv),
@@ -184,7 +186,7 @@ def _calibration(cohort: Cohort, scores: Floats, seed: int) -> dict[str, Any]:
     p, y = scores[known], cohort.truth[known]
     line, share = recalibration(p, y), float(y.mean())
     loss = brier(p, y)
-    bins = [part for part in np.array_split(np.argsort(p, kind="stable"), 10) if part.size]
+    bins = equal_mass_bins(p)
     return {
         "ece": _ece(p, y, seed),
         "brier": loss,
@@ -199,12 +201,18 @@ def _calibration(cohort: Cohort, scores: Floats, seed: int) -> dict[str, Any]:
 
 
 def _ece(p: Floats, y: Labels, seed: int) -> dict[str, float]:
-    """With a percentile bootstrap interval. The interval lies above the value: noise only ever adds to an ECE."""
+    """Beside what chance alone gives: mean and 97.5 % point where every probability is right, so y is drawn from p.
+
+    No interval: an ECE is never below 0 and noise only adds to it, so a bootstrap's lies above the truth; a calibrated
+    model's would hold it in none of 100 samples.
+    """
     rng = np.random.default_rng(seed)
-    drawn = (rng.integers(0, p.size, p.size) for _ in range(_RESAMPLES))
-    again = [calibration_error(p[i], y[i]) for i in drawn]
-    low, high = np.percentile(again, (2.5, 97.5))
-    return {"value": calibration_error(p, y), "low": float(low), "high": float(high)}
+    by_chance = [calibration_error(p, rng.random(p.size) < p) for _ in range(_RESAMPLES)]
+    return {
+        "value": calibration_error(p, y),
+        "expected": float(np.mean(by_chance)),
+        "expected_high": float(np.percentile(by_chance, 97.5)),
+    }
 
 
 def _curve(cohort: Cohort, scores: Floats) -> list[dict[str, float]]:
@@ -215,7 +223,9 @@ def _curve(cohort: Cohort, scores: Floats) -> list[dict[str, float]]:
 def _subgroups(cohort: Cohort, scores: dict[str, Floats], points: dict[str, OperatingPoints]) -> list[dict[str, Any]]:
     """For the image alone: every patient has it, so that groups are compared like with like."""
     found = subgroups(scores["image"], cohort.truth, cohort.groups(), points["image"].t_high)
-    return [asdict(g) | ({"flagged": g.flagged} if isinstance(g, Subgroup) else {"suppressed": True}) for g in found]
+    return [
+        asdict(g) | ({"flagged": list(g.flagged)} if isinstance(g, Subgroup) else {"suppressed": True}) for g in found
+    ]
 
 
 def _matched(cohort: Cohort, scores: dict[str, Floats], seed: int) -> dict[str, Any]:

@@ -1,21 +1,22 @@
-"""The evaluation report in Markdown and HTML, from the figures of `appraisal`: the same tables in both.
+"""The evaluation report in Markdown, and its words and tables for the HTML page, from the figures of `appraisal`.
 
 What was simulated says so in the first line. Words come before numbers where a number alone would mislead.
 """
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from model.evaluation.figure_text import NOTHING, beyond_zero, interval, known, number, p_value, signed
+
 SIMULATED = "MEASURED ON SIMULATED IMAGES - NOT FOR CLINICAL USE"
+SHORT = "SHORT RUN: no bar is judged"
 
 _READING = (
-    "AUC with DeLong intervals on the logit scale; shares with Wilson intervals; all intervals are 95 %. PPV and NPV "
-    "hold at the stated prevalence only. The pooled AUC can exceed that of both sexes, since osteoporosis is more "
-    "frequent in women and the score may read sex."
+    "AUC with DeLong intervals on the logit scale, none with fewer than 10 cases of a class; shares with Wilson "
+    "intervals; all intervals are 95 %. PPV and NPV hold at the stated prevalence only. The pooled AUC can exceed that "
+    "of both sexes, since osteoporosis is more frequent in women and the score may read sex."
 )
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -25,29 +26,20 @@ Table = tuple[str, list[str], list[list[str]]]
 def markdown(figures: dict[str, Any], images: Mapping[str, str]) -> str:
     """The whole report as Markdown; `images` names the file beside it that holds each plot, by caption."""
     lines = [f"# Evaluation of {figures['bundle']['name']}", ""]
-    if figures["simulated"]:
-        lines += [f"**{SIMULATED}**", ""]
-    lines += [*_introduction(figures), ""]
+    for text in banners(figures):
+        lines += [f"**{text}**", ""]
+    lines += [*introduction(figures), ""]
     lines += [f"![{caption}]({file})" for caption, file in images.items()] + [""]
     for table in tables(figures):
         lines += markdown_table(table, level=2)
-    lines += ["## Bars", "", *(f"- {line}" for line in _bars(figures)), ""]
+    lines += ["## Bars", "", *(f"- {line}" for line in bar_lines(figures)), ""]
     return "\n".join(lines)
 
 
-def page(figures: dict[str, Any], plots: dict[str, str]) -> str:
-    """The whole report as one HTML file without outside references; `plots` holds SVG by caption."""
-    body = [f"<h1>Evaluation of {_e(figures['bundle']['name'])}</h1>"]
-    if figures["simulated"]:
-        body.append(f'<p class="banner">{SIMULATED}</p>')
-    body += [f"<p>{_e(text)}</p>" for text in _introduction(figures) if text]
-    body += ['<div class="plots">', *(_plot(caption, svg) for caption, svg in plots.items()), "</div>"]
-    for heading, titles, rows in tables(figures):
-        head = "".join(f"<th>{_e(t)}</th>" for t in titles)
-        lines = "".join("<tr>" + "".join(f"<td>{_e(c)}</td>" for c in row) + "</tr>" for row in rows)
-        body.append(f"<h2>{_e(heading)}</h2><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>")
-    body += ["<h2>Bars</h2><ul>", *(f"<li>{_e(line)}</li>" for line in _bars(figures)), "</ul>"]
-    return _FRAME.format(title=_e(figures["bundle"]["name"]), body="\n".join(body))
+def banners(figures: dict[str, Any]) -> list[str]:
+    """What must be known before a figure is read."""
+    short = figures.get("asked", {}).get("short", False)
+    return [text for text, holds in ((SIMULATED, figures["simulated"]), (SHORT, short)) if holds]
 
 
 def markdown_table(table: Table, *, level: int) -> list[str]:
@@ -56,23 +48,8 @@ def markdown_table(table: Table, *, level: int) -> list[str]:
     return [f"{'#' * level} {heading}", "", _md_row(titles), _md_row(["---"] * len(titles)), *map(_md_row, rows), ""]
 
 
-_FRAME = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Evaluation of {title}</title><style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1b1b1b; }}
-.banner {{ border: 2px solid #1b1b1b; padding: .4rem .8rem; font-weight: 600; }}
-table {{ border-collapse: collapse; margin: .5rem 0 1.5rem; }}
-th, td {{ text-align: left; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #ddd;
-  font-variant-numeric: tabular-nums; }}
-.plots {{ display: flex; flex-wrap: wrap; gap: 1rem; }} figure {{ margin: 0; width: 19rem; }}
-figure svg {{ width: 100%; height: auto; }} figcaption {{ font-size: 13px; color: #555; }}
-</style></head><body>
-{body}
-</body></html>
-"""
-
-
-def _introduction(figures: dict[str, Any]) -> list[str]:
+def introduction(figures: dict[str, Any]) -> list[str]:
+    """Paragraphs before the first figure; empty lines between them."""
     flow, bundle = figures["flow"], figures["bundle"]
     refused = ", ".join(f"{n} {reason}" for reason, n in flow["not_assessed"].items()) or "none"
     return [
@@ -108,7 +85,7 @@ def tables(figures: dict[str, Any]) -> Iterable[Table]:
 
 def _auc_table(figures: dict[str, Any]) -> Table:
     rows: list[list[str]] = [
-        [name, *(_interval(own.get(group)) for group in ("all", "women", "men")), _age_matched(figures, name)]
+        [name, *(interval(own.get(group)) for group in ("all", "women", "men")), _age_matched(figures, name)]
         for name, own in figures["auc"].items()
     ]
     return (
@@ -120,22 +97,21 @@ def _auc_table(figures: dict[str, Any]) -> Table:
 
 def _age_matched(figures: dict[str, Any], name: str) -> str:
     own = figures["age_matched"].get(name)
-    return f"{_interval(own)}, {own['pairs']} pairs" if own else ""
+    return f"{interval(own)}, {own['pairs']} pairs" if own else ""
 
 
 def _difference_table(figures: dict[str, Any]) -> Table:
-    rows = []
-    for name, own in figures["differences"].items():
-        shown = own["low"] > 0 or own["high"] < 0
-        p = "< .0001" if own["p"] < 1e-4 else f"{own['p']:.4f}"  # noqa: PLR2004 - four digits are printed
-        rows.append([name, _signed(own), p, "" if shown else "no difference shown"])
+    rows = [
+        [name, signed(own), p_value(own["p"]), "" if beyond_zero(own) else "no difference shown"]
+        for name, own in figures["differences"].items()
+    ]
     return "Differences of AUC (same patients, DeLong)", ["comparison", "difference", "p", ""], rows
 
 
 def _spectrum_table(figures: dict[str, Any]) -> Table:
     modes = list(figures["spectra"])
     names = list(figures["spectra"][modes[0]])
-    rows = [[name, *(_interval(figures["spectra"][mode][name]) for mode in modes)] for name in names]
+    rows = [[name, *(interval(figures["spectra"][mode][name]) for mode in modes)] for name in names]
     return "Spectra: the same scores look better against the reference range", ["question", *modes], rows
 
 
@@ -143,23 +119,24 @@ def _point_table(figures: dict[str, Any]) -> Table:
     rows = []
     for mode, own in figures["operating_points"].items():
         for label, point in own.items():
-            rates = [_interval(point[name]) for name in ("sensitivity", "specificity", "ppv", "npv", "plr", "nlr")]
+            rates = [interval(point[name]) for name in ("sensitivity", "specificity", "ppv", "npv")]
+            rates += [_adjusted(point, point[name]) for name in ("plr", "nlr")]
             counts = ", ".join(str(point["table"][cell]) for cell in ("tp", "fp", "fn", "tn"))
             rows.append([f"{mode}, {label} = {point['threshold']:.3f}", *rates, counts])
         zone = figures["zone"][mode]
         rows.append(
             [
                 f"{mode}, zone of {zone['indeterminate']['value']:.1%} left out",
-                _interval(zone["removed"]["sensitivity"]),
-                _interval(zone["removed"]["specificity"]),
+                interval(zone["removed"]["sensitivity"]),
+                interval(zone["removed"]["specificity"]),
                 *[""] * 5,
             ]
         )
         rows.append(
             [
                 f"{mode}, zone counted as errors",
-                _interval(zone["as_errors"]["sensitivity"]),
-                _interval(zone["as_errors"]["specificity"]),
+                interval(zone["as_errors"]["sensitivity"]),
+                interval(zone["as_errors"]["specificity"]),
                 *[""] * 5,
             ]
         )
@@ -174,46 +151,52 @@ def _prevalence_table(figures: dict[str, Any]) -> Table:
         for label, point in own.items():
             values = point["at_prevalence"]
             titles = ["mode and threshold", *(f"{v['prevalence']:.1%}" for v in values)]
-            rows += [[f"{mode}, {label}: {n.upper()}", *(_interval(v[n]) for v in values)] for n in ("ppv", "npv")]
+            rows += [
+                [f"{mode}, {label}: {n.upper()}", *(_adjusted(point, v[n]) for v in values)] for n in ("ppv", "npv")
+            ]
     return "PPV / NPV at other prevalences", titles, rows
+
+
+def _adjusted(point: dict[str, Any], own: dict[str, Any]) -> str:
+    """Such a figure is not the plain share of its table where a cell is empty, and says so."""
+    text = interval(own)
+    return f"{text}, 1/2 added to each cell" if point["half_added"] and text != NOTHING else text
 
 
 def _calibration_table(figures: dict[str, Any]) -> Table:
     rows = [
         [
             mode,
-            _interval(own["ece"]),
-            _interval(own["slope"]),
-            _signed(own["in_the_large"]),
+            f"{own['ece']['value']:.3f}; {own['ece']['expected']:.3f}, {own['ece']['expected_high']:.3f}",
+            interval(own["slope"]),
+            signed(own["in_the_large"]),
             f"{own['brier']:.3f}",
             f"{own['brier_scaled']:.2f}",
             f"{own['mean_predicted']:.3f} / {own['observed']:.3f}",
         ]
         for mode, own in figures["calibration"].items()
     ]
-    return "Calibration", ["mode", "ECE", "slope", "in the large", "Brier", "scaled", "mean predicted / observed"], rows
+    ece = "ECE; by chance alone: mean, 97.5 % point"
+    return "Calibration", ["mode", ece, "slope", "in the large", "Brier", "scaled", "mean predicted / observed"], rows
 
 
 def _subgroup_table(figures: dict[str, Any]) -> Table:
     rows = []
     for own in figures["subgroups"]:
+        counts = f"{own['n']} ({own['positives']})"
         if own.get("suppressed"):
-            rows.append([own["name"], f"{own['n']} ({own['positives']})", "too few", "", "", "", ""])
+            rows.append([own["name"], counts, "too few", *[""] * (3 + len(GAPS))])
             continue
-        gap = "" if own["gap"] is None else _signed(own["gap"])
-        rows.append(
-            [
-                own["name"],
-                f"{own['n']} ({own['positives']})",
-                _interval(own["auc"]),
-                _interval(own["sensitivity"]),
-                _interval(own["false_positive_rate"]),
-                f"{own['slope']:.2f}",
-                gap + (" FLAGGED" if own["flagged"] else ""),
-            ]
-        )
-    titles = ["group", "n (positive)", "AUC", "SEN at t_high", "FPR at t_high", "slope", "AUC minus the others'"]
-    return "Subgroups, image alone", titles, rows
+        gaps = [signed((own["gaps"] or {}).get(name)) + (" FLAGGED" if name in own["flagged"] else "") for name in GAPS]
+        shown = (interval(own[name]) for name in ("auc", "sensitivity", "false_positive_rate", "slope"))
+        rows.append([own["name"], counts, *shown, *gaps])
+    titles = ["group", "n (positive)", "AUC", "SEN at t_high", "FPR at t_high", "slope"]
+    others = [f"{short} minus the others'" for short in GAPS.values()]
+    return "Subgroups, image alone", [*titles, *others], rows
+
+
+GAPS = {"auc": "AUC", "sensitivity": "SEN", "false_positive_rate": "FPR"}
+"""Figures of a subgroup that are compared with those of all others, by name and in short."""
 
 
 def _clinical_table(figures: dict[str, Any]) -> Table:
@@ -245,7 +228,8 @@ def _film_table(figures: dict[str, Any]) -> Table:
     shown = [[name, str(count), str(of), ""] for name, count, of in rows]
     for own in figures["relations"]:
         name = f"image probability and age, Spearman, sex {own['sex']}"
-        shown.append([name, f"{own['spearman']:+.3f}", str(own["n"]), f"P = {own['p']:.2g}"])
+        p = f"P = {own['p']:.2g}" if known(own["p"]) else ""
+        shown.append([name, number(own["spearman"], "+.3f"), str(own["n"]), p])
     heading = "Real chest films of no known bone density (NIH): what the gate did, and a sanity check"
     return heading, ["", "count", "of", ""], shown
 
@@ -259,35 +243,17 @@ def _object_table(figures: Sequence[dict[str, Any]]) -> Table:
     return "Real DICOM objects", ["object", "what", "with an age of 70", "as it is", "reasons"], rows
 
 
-def _bars(figures: dict[str, Any]) -> list[str]:
+def bar_lines(figures: dict[str, Any]) -> list[str]:
+    """One line for each bar."""
     return [_bar_line(bar) for bar in figures["bars"]]
 
 
 def _bar_line(bar: dict[str, Any]) -> str:
-    value = "not measured" if math.isnan(bar["value"]) else f"{bar['value']:.4f}"
-    interval = "" if math.isnan(bar["low"]) else f" ({bar['low']:.4f} to {bar['high']:.4f})"
+    value = number(bar["value"], ".4f") if known(bar["value"]) else "not measured"
+    limits = f" ({bar['low']:.4f} to {bar['high']:.4f})" if known(bar["low"]) else ""
     remark = f"; {bar['remark']}" if bar["remark"] else ""
-    return f"{'met' if bar['met'] else 'MISSED'}: {bar['name']} = {value}{interval} ({bar['demand']}){remark}"
-
-
-def _interval(own: dict[str, Any] | None) -> str:
-    if own is None or own["value"] is None:
-        return ""
-    digits = 1 if own["value"] >= 2 else 3  # noqa: PLR2004 - ratios against shares
-    return f"{own['value']:.{digits}f} ({own['low']:.{digits}f} to {own['high']:.{digits}f})"
-
-
-def _signed(own: dict[str, Any]) -> str:
-    return f"{own['value']:+.3f} ({own['low']:+.3f} to {own['high']:+.3f})"
+    return f"{bar['outcome']}: {bar['name']} = {value}{limits} ({bar['demand']}){remark}"
 
 
 def _md_row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _plot(caption: str, svg: str) -> str:
-    return f"<figure>{svg}<figcaption>{_e(caption)}</figcaption></figure>"
-
-
-def _e(text: str) -> str:
-    return html.escape(text)

@@ -22,7 +22,7 @@ CURVE = tuple(round(0.05 + 0.01 * step, 2) for step in range(31))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Likelihoods:
-    """How a result changes the odds; infinite or zero where a cell is empty."""
+    """How a result changes the odds; NaN where nothing is defined: a class, or a result, that nobody has."""
 
     positive: Interval
     """SEN / (1 - SPC)."""
@@ -64,14 +64,26 @@ class ThreeWay:
 
 
 def likelihoods(table: Confusion) -> Likelihoods:
-    """Ratios with intervals on the log scale (Simel et al. 1991); one half is added to each cell if one is empty."""
-    cells = (table.tp, table.fp, table.fn, table.tn)
-    tp, fp, fn, tn = (c + 0.5 for c in cells) if 0 in cells else cells
+    """Ratios with intervals on the log scale (Simel et al. 1991); for an empty cell see `half_added`."""
+    tp, fp, fn, tn = _cells(table)
     positives, negatives = tp + fn, fp + tn
     positive = _ratio(tp / positives, fp / negatives, 1 / tp - 1 / positives + 1 / fp - 1 / negatives)
     negative = _ratio(fn / positives, tn / negatives, 1 / fn - 1 / positives + 1 / tn - 1 / negatives)
     odds = _ratio(tp * tn, fp * fn, 1 / tp + 1 / fp + 1 / fn + 1 / tn)
-    return Likelihoods(positive=positive, negative=negative, odds_ratio=odds)
+    flagged, spared = _results_seen(table)
+    return Likelihoods(
+        positive=positive if flagged else _UNDEFINED,
+        negative=negative if spared else _UNDEFINED,
+        odds_ratio=odds if flagged and spared else _UNDEFINED,
+    )
+
+
+def half_added(table: Confusion) -> bool:
+    """Whether a cell is empty, so that one half is added to all four for ratios and values at another prevalence.
+
+    Such figures differ from the plain shares of the same table, and are to be marked.
+    """
+    return 0 in (table.tp, table.fp, table.fn, table.tn)
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> PredictiveValues:
@@ -88,16 +100,16 @@ def predictive_values(sensitivity: float, specificity: float, prevalence: float)
 def predictive_intervals(table: Confusion, prevalence: float) -> tuple[Interval, Interval]:
     """PPV and NPV at `prevalence` (strictly between 0 and 1) with intervals on the logit scale.
 
-    Mercaldo, Lau & Zhou (Stat Med 2007;26:2170); the prevalence counts as known. One half is added to each cell if one
-    is empty.
+    Mercaldo, Lau & Zhou (Stat Med 2007;26:2170); the prevalence counts as known. For an empty cell see `half_added`;
+    NaN where nobody is flagged, or nobody spared, or a class is missing.
     """
-    cells = (table.tp, table.fp, table.fn, table.tn)
-    tp, fp, fn, tn = (c + 0.5 for c in cells) if 0 in cells else cells
+    tp, fp, fn, tn = _cells(table)
     odds = prevalence / (1 - prevalence)
     sen, spc = tp / (tp + fn), tn / (tn + fp)
     ppv = _from_odds(odds * sen / (1 - spc), fn / tp / (tp + fn) + tn / fp / (tn + fp))
     npv = _from_odds(spc / (1 - sen) / odds, tp / fn / (tp + fn) + fp / tn / (tn + fp))
-    return ppv, npv
+    flagged, spared = _results_seen(table)
+    return ppv if flagged else _UNDEFINED, npv if spared else _UNDEFINED
 
 
 def decision_curve(
@@ -132,6 +144,21 @@ def three_way(probabilities: npt.ArrayLike, labels: npt.ArrayLike, points: Opera
 def patients_needed(share: float, half_width: float) -> int:
     """Patients of one class for a proportion known to +- `half_width` (Wald): z^2 p (1 - p) / d^2, rounded up."""
     return math.ceil(Z95**2 * share * (1 - share) / half_width**2)
+
+
+_UNDEFINED = Interval(value=math.nan, low=math.nan, high=math.nan)
+
+
+def _cells(table: Confusion) -> tuple[float, float, float, float]:
+    """TP, FP, FN, TN, each with its half if one is empty."""
+    more = 0.5 if half_added(table) else 0.0
+    return table.tp + more, table.fp + more, table.fn + more, table.tn + more
+
+
+def _results_seen(table: Confusion) -> tuple[bool, bool]:
+    """Whether anybody was flagged, and anybody spared; neither counts where one of the two classes is missing."""
+    both = table.tp + table.fn > 0 and table.fp + table.tn > 0
+    return both and table.tp + table.fp > 0, both and table.fn + table.tn > 0
 
 
 def _from_odds(odds: float, variance: float) -> Interval:

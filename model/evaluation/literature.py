@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from scipy import stats
 from scipy.special import expit
 
+from model.evaluation.meta_analysis import region_bound
 from model.evaluation.metrics import Z95, Interval
 
 
@@ -52,7 +53,7 @@ class PublishedPool:
         ):
             spread = tau * math.sqrt(1 + 1 / self.studies)
             away += ((_logit(own) - _logit(pooled.value)) / spread) ** 2
-        return away <= 2 * float(stats.f.ppf(0.95, 2, self.studies - 2))
+        return away <= region_bound(self.studies)
 
 
 ZHAO_2026_XRAY = PublishedPool(

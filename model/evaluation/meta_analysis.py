@@ -16,18 +16,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from model.evaluation.metrics import Z95, Confusion, Interval
+from model.evaluation.reml import fit_reml
 
 Floats = npt.NDArray[np.float64]
 
 LEAST_STUDIES = 4
 """Below, three variance parameters and two means cannot be told apart."""
+FEW_STUDIES = 10
+"""Below, every figure of a pool is approximate and is to be named so: Sigma is hardly known."""
+FEW_IN_A_GROUP = 5
+"""Below, so is the P value of a comparison of subgroups."""
 _COVERAGE = 0.95
-_STARTS = ((0.5, 0.5, 0.0), (1.0, 1.0, -0.3), (0.2, 0.2, 0.0))
-"""Starting points (tau SEN, tau SPC, rho). The likelihood may have a ridge at tau = 0; the best of several is taken."""
+_NO_SCATTER = 1e-12
 
 
 class MetaAnalysisError(Exception):
@@ -63,17 +66,27 @@ class Pooled:
 
     @property
     def sensitivity(self) -> Interval:
-        """Pooled sensitivity with its confidence interval."""
+        """Pooled sensitivity with Wald's interval."""
         return _back(self.mean[0], self.se[0], Z95)
 
     @property
     def specificity(self) -> Interval:
-        """Pooled specificity with its confidence interval."""
+        """Pooled specificity with Wald's interval."""
         return _back(self.mean[1], self.se[1], Z95)
+
+    @property
+    def sensitivity_t(self) -> Interval:
+        """Pooled sensitivity with the interval of t with k - 2 degrees of freedom."""
+        return _back(self.mean[0], self.se[0], _student(self.studies - 2))
+
+    @property
+    def specificity_t(self) -> Interval:
+        """Pooled specificity with the interval of t with k - 2 degrees of freedom."""
+        return _back(self.mean[1], self.se[1], _student(self.studies - 2))
 
     def predicted(self, *, normal: bool = False) -> tuple[Interval, Interval]:
         """Sensitivity and specificity to expect at a new site: t with k - 2 degrees of freedom, or the Normal."""
-        width = Z95 if normal else float(stats.t.ppf(0.5 + _COVERAGE / 2, self.studies - 2))
+        width = Z95 if normal else _student(self.studies - 2)
         first, second = (math.hypot(se, tau) for se, tau in zip(self.se, self.tau, strict=True))
         return _back(self.mean[0], first, width), _back(self.mean[1], second, width)
 
@@ -81,15 +94,17 @@ class Pooled:
         """Whether a pair, each strictly between 0 and 1, lies in the 95 % prediction ellipse of a new site."""
         away = np.array([_logit(sensitivity), _logit(specificity)]) - np.array(self.mean)
         spread = self.sigma + np.array(self.covariance)
-        bound = 2 * float(stats.f.ppf(_COVERAGE, 2, self.studies - 2))
-        return float(away @ np.linalg.solve(spread, away)) <= bound
+        return float(away @ np.linalg.solve(spread, away)) <= region_bound(self.studies)
 
-    def likelihood_ratios(self) -> tuple[Interval, Interval, Interval]:
-        """PLR = SEN / (1 - SPC), NLR = (1 - SEN) / SPC, DOR = PLR / NLR; intervals by the delta method on the log."""
+    def likelihood_ratios(self, *, normal: bool = False) -> tuple[Interval, Interval, Interval]:
+        """PLR = SEN / (1 - SPC), NLR = (1 - SEN) / SPC, DOR = PLR / NLR; delta method on the log, t or the Normal."""
+        width = Z95 if normal else _student(self.studies - 2)
         sen, spc = float(expit(self.mean[0])), float(expit(self.mean[1]))
-        positive = self._on_log(math.log(sen / (1 - spc)), (1 - sen, spc))
-        negative = self._on_log(math.log((1 - sen) / spc), (-sen, spc - 1))
-        return positive, negative, self._on_log(self.mean[0] + self.mean[1], (1.0, 1.0))
+        return (
+            self._on_log(math.log(sen / (1 - spc)), (1 - sen, spc), width),
+            self._on_log(math.log((1 - sen) / spc), (-sen, spc - 1), width),
+            self._on_log(self.mean[0] + self.mean[1], (1.0, 1.0), width),
+        )
 
     def sroc(self, one_minus_specificity: Floats) -> Floats:
         """Sensitivity along the summary ROC curve in the HSROC form (Harbord et al., Biostatistics 2007;8:239, eq. 8).
@@ -109,12 +124,11 @@ class Pooled:
         curve: Floats = expit(self.mean[0] + ratio * (self.mean[1] + np.log(fpr / (1 - fpr))))
         return curve
 
-    def _on_log(self, log_value: float, gradient: tuple[float, float]) -> Interval:
+    def _on_log(self, log_value: float, gradient: tuple[float, float], width: float) -> Interval:
         slope = np.array(gradient)
         se = math.sqrt(float(slope @ np.array(self.covariance) @ slope))
-        return Interval(
-            value=math.exp(log_value), low=math.exp(log_value - Z95 * se), high=math.exp(log_value + Z95 * se)
-        )
+        value, low, high = (math.exp(log_value + step * se) for step in (0.0, -width, width))
+        return Interval(value=value, low=low, high=high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +138,18 @@ class Contrast:
     group: str
     studies: int
     sensitivity: Interval
-    """The subgroup's pooled value."""
+    """The subgroup's pooled value, Wald's interval."""
     specificity: Interval
+    sensitivity_t: Interval
+    """The same with t; k - g degrees of freedom for g subgroups."""
+    specificity_t: Interval
     difference: tuple[float, float]
     """Logit SEN and logit SPC, subgroup minus reference; 0 for the reference itself."""
+    wald: float
+    """Wald's statistic of both differences together (metafor's QM); NaN for the reference."""
     p: float
-    """Wald test of both differences together, chi-squared with 2 degrees of freedom; NaN for the reference."""
+    """Of `wald` as Hotelling's T2 with k - g degrees of freedom: against chi-squared a third of comparisons of twice
+    two equal groups would be below .05. NaN for the reference."""
 
 
 def pool(tables: Sequence[Confusion]) -> Pooled:
@@ -141,15 +161,15 @@ def pool(tables: Sequence[Confusion]) -> Pooled:
     """
     y, d = _observed(tables)
     design = np.broadcast_to(np.eye(2), (len(tables), 2, 2))
-    tau, rho, likelihood = _reml(y, d, design)
-    mean, covariance = _gls(y, _inverse(d, _sigma(tau, rho)), design)
+    found = fit_reml(y, d, design)
+    (a, b), (c, e) = found.covariance.tolist()
     return Pooled(
         studies=len(tables),
-        mean=(float(mean[0]), float(mean[1])),
-        covariance=_two_by_two(covariance),
-        tau=tau,
-        rho=rho,
-        log_likelihood=likelihood,
+        mean=(float(found.mean[0]), float(found.mean[1])),
+        covariance=((a, b), (c, e)),
+        tau=found.tau,
+        rho=found.rho,
+        log_likelihood=found.log_likelihood,
     )
 
 
@@ -173,16 +193,26 @@ def contrasts(tables: Sequence[Confusion], groups: Sequence[str]) -> tuple[Contr
     for i, group in enumerate(groups):
         at = 2 * names.index(group)
         design[i, 0, at] = design[i, 1, at + 1] = 1.0
-    tau, rho, _ = _reml(y, d, design)
-    mean, covariance = _gls(y, _inverse(d, _sigma(tau, rho)), design)
-    return tuple(_contrast(name, groups.count(name), 2 * k, mean, covariance) for k, name in enumerate(names))
+    found, freedom = fit_reml(y, d, design), len(tables) - len(names)
+    return tuple(
+        _contrast(name, groups.count(name), 2 * k, freedom, found.mean, found.covariance)
+        for k, name in enumerate(names)
+    )
+
+
+def region_bound(studies: int) -> float:
+    """Largest squared distance within a 95 % region of two figures from k studies: Hotelling, 2 (k-1)/(k-2) F(2, k-2).
+
+    Without the factor the region of four to ten studies holds some 85 % of new sites.
+    """
+    return 2 * (studies - 1) / (studies - 2) * float(stats.f.ppf(_COVERAGE, 2, studies - 2))
 
 
 def deeks_p(tables: Sequence[Confusion]) -> float:
     """Test for small-study effects: ln DOR on 1/sqrt(effective sample size), weighted by it (Deeks et al. 2005); p.
 
     Raises:
-        MetaAnalysisError: as `pool`, or all studies have one size.
+        MetaAnalysisError: as `pool`, or all studies have one size, or lie on one line.
 
     """
     y, _ = _observed(tables)
@@ -198,6 +228,9 @@ def deeks_p(tables: Sequence[Confusion]) -> float:
     beta = inverse @ (x.T @ (weight * log_dor))
     freedom = len(tables) - 2
     scale = float(weight @ (log_dor - x @ beta) ** 2) / freedom
+    if scale < _NO_SCATTER:
+        msg = "the studies lie on one line, so there is no scatter to compare with"
+        raise MetaAnalysisError(msg)
     return float(2 * stats.t.sf(abs(beta[1]) / math.sqrt(scale * inverse[1, 1]), freedom))
 
 
@@ -217,83 +250,33 @@ def _observed(tables: Sequence[Confusion]) -> tuple[Floats, Floats]:
     return logits, np.column_stack([1 / tp + 1 / fn, 1 / tn + 1 / fp])
 
 
-def _reml(y: Floats, d: Floats, design: Floats) -> tuple[tuple[float, float], float, float]:
-    """Between-study SDs, correlation and restricted log-likelihood."""
-
-    def loss(at: Floats) -> float:
-        tau, rho = _natural(at)
-        return -_restricted(y, d, design, _sigma(tau, rho))
-
-    starts = [np.array([math.log(a), math.log(b), math.atanh(r)]) for a, b, r in _STARTS]
-    fits = [minimize(loss, start, method="Nelder-Mead", options=_TIGHT) for start in starts]
-    best = min(fits, key=lambda fit: float(fit.fun))
-    tau, rho = _natural(best.x)
-    return tau, rho, -float(best.fun)
-
-
-_TIGHT = {"xatol": 1e-9, "fatol": 1e-11, "maxiter": 20_000, "maxfev": 20_000}
-"""For the simplex: the gradient vanishes along the ridges at tau = 0 and |rho| = 1, where BFGS stops early."""
-
-
-def _natural(at: Floats) -> tuple[tuple[float, float], float]:
-    return (float(np.exp(at[0])), float(np.exp(at[1]))), float(np.tanh(at[2]))
-
-
-def _sigma(tau: tuple[float, float], rho: float) -> Floats:
-    off = rho * tau[0] * tau[1]
-    return np.array([[tau[0] ** 2, off], [off, tau[1] ** 2]])
-
-
-def _inverse(d: Floats, sigma: Floats) -> Floats:
-    """(k, 2, 2): inverse of Sigma + D of every study."""
-    total = sigma + d[:, :, None] * np.eye(2)
-    return np.asarray(np.linalg.inv(total), dtype=np.float64)
-
-
-def _gls(y: Floats, weight: Floats, design: Floats) -> tuple[Floats, Floats]:
-    """Coefficients and their covariance by generalised least squares."""
-    information = np.einsum("kij,kil,klm->jm", design, weight, design)
-    score = np.einsum("kij,kil,kl->j", design, weight, y)
-    covariance = np.linalg.inv(information)
-    return covariance @ score, covariance
-
-
-def _restricted(y: Floats, d: Floats, design: Floats, sigma: Floats) -> float:
-    """Restricted log-likelihood (Harville 1974) at Sigma."""
-    weight = _inverse(d, sigma)
-    beta, covariance = _gls(y, weight, design)
-    residual = y - np.einsum("kij,j->ki", design, beta)
-    quadratic = float(np.einsum("ki,kij,kj->", residual, weight, residual))
-    log_v = -float(np.linalg.slogdet(weight)[1].sum())
-    log_information = -float(np.linalg.slogdet(covariance)[1])
-    log_design = float(np.linalg.slogdet(np.einsum("kij,kim->jm", design, design))[1])
-    constant = (y.size - beta.size) * math.log(2 * math.pi)
-    return -0.5 * (constant - log_design + log_v + log_information + quadratic)
-
-
-def _contrast(name: str, studies: int, at: int, mean: Floats, covariance: Floats) -> Contrast:
+def _contrast(name: str, studies: int, at: int, freedom: int, mean: Floats, covariance: Floats) -> Contrast:
     own = np.zeros((2, mean.size))
     own[0, at] = own[1, at + 1] = 1.0
     away = own.copy()
     away[0, 0] -= 1.0
     away[1, 1] -= 1.0
     difference = away @ mean
-    se = np.sqrt(np.diag(own @ covariance @ own.T))
-    p = math.nan
+    sen, spc = (float(value) for value in own @ mean)
+    se_sen, se_spc = (float(se) for se in np.sqrt(np.diag(own @ covariance @ own.T)))
+    width, wald = _student(freedom), math.nan
     if at:
-        p = float(stats.chi2.sf(difference @ np.linalg.solve(away @ covariance @ away.T, difference), 2))
+        wald = float(difference @ np.linalg.solve(away @ covariance @ away.T, difference))
     return Contrast(
         group=name,
         studies=studies,
-        sensitivity=_back(float(mean[at]), float(se[0]), Z95),
-        specificity=_back(float(mean[at + 1]), float(se[1]), Z95),
+        sensitivity=_back(sen, se_sen, Z95),
+        specificity=_back(spc, se_spc, Z95),
+        sensitivity_t=_back(sen, se_sen, width),
+        specificity_t=_back(spc, se_spc, width),
         difference=(float(difference[0]), float(difference[1])),
-        p=p,
+        wald=wald,
+        p=float(stats.f.sf(wald * (freedom - 1) / (2 * freedom), 2, freedom - 1)),
     )
 
 
-def _two_by_two(matrix: Floats) -> tuple[tuple[float, float], tuple[float, float]]:
-    return (float(matrix[0, 0]), float(matrix[0, 1])), (float(matrix[1, 0]), float(matrix[1, 1]))
+def _student(freedom: int) -> float:
+    return float(stats.t.ppf(0.5 + _COVERAGE / 2, freedom))
 
 
 def _back(logit: float, se: float, width: float) -> Interval:

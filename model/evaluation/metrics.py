@@ -16,6 +16,8 @@ from scipy.stats import norm, rankdata
 from model.logistic import Floats, fit_logistic
 
 Z95 = float(norm.ppf(0.975))
+LEAST_OF_A_CLASS = 10
+"""Cases of either class below which an AUC has no interval: DeLong's of a handful covers far less than 95 %."""
 _SLOPE_LIMITS = 1e-12
 """Probabilities are kept this far from 0 and 1 before a logit is taken."""
 
@@ -31,7 +33,11 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AucEstimate:
-    """Area under the ROC curve, DeLong standard error, interval on the logit scale."""
+    """Area under the ROC curve, DeLong standard error, interval on the logit scale.
+
+    The interval is NaN with fewer than ten cases of a class, and for a score that is the same for everybody. Of a
+    score that separates the classes, where DeLong's variance is 0, it is the bound of `auc`.
+    """
 
     value: float
     se: float
@@ -41,10 +47,16 @@ class AucEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedAuc:
-    """Difference of two AUCs on the same patients, first minus second; p is two-sided."""
+    """Difference of two AUCs on the same patients, first minus second; p is two-sided.
+
+    The interval is NaN with fewer than ten cases of a class, and where DeLong's variance is 0: the scores rank alike,
+    or each separates the classes or says nothing.
+    """
 
     difference: float
     se: float
+    low: float
+    high: float
     z: float
     p: float
 
@@ -95,20 +107,25 @@ class CalibrationLine:
 def auc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> AucEstimate:
     """AUC with DeLong's standard error.
 
+    Where all pairs are in order, so are any k = min(positives, negatives) of them that share no patient, and these are
+    independent: a true AUC of A shows that with probability A^k at most. The lower bound solves A^k = .025, as Clopper
+    and Pearson do for k of k successes. An AUC of 0 has the mirrored upper bound.
+
     Raises:
         ValueError: a class is missing.
 
     """
     value, parts = _placements(scores, labels)
     se = math.sqrt(_variance(parts, parts))
-    if not 0.0 < value < 1.0 or se == 0.0:
-        return AucEstimate(value=value, se=se, low=value, high=value)
-    centre, half = math.log(value / (1 - value)), Z95 * se / (value * (1 - value))
-    return AucEstimate(value=value, se=se, low=_expit(centre - half), high=_expit(centre + half))
+    low, high = _auc_limits(value, se, _fewer(parts))
+    return AucEstimate(value=value, se=se, low=low, high=high)
 
 
 def paired_auc_test(first: npt.ArrayLike, second: npt.ArrayLike, labels: npt.ArrayLike) -> PairedAuc:
     """DeLong's test that two scores of the same patients have the same AUC.
+
+    Where its variance is 0 although the AUCs differ (a score that separates the classes against one that says nothing),
+    z is infinite and p is bounded as in `auc`: one of them had to beat, or lose, k independent comparisons by chance.
 
     Raises:
         ValueError: a class is missing.
@@ -118,9 +135,14 @@ def paired_auc_test(first: npt.ArrayLike, second: npt.ArrayLike, labels: npt.Arr
     value_b, parts_b = _placements(second, labels)
     variance = _variance(parts_a, parts_a) + _variance(parts_b, parts_b) - 2 * _variance(parts_a, parts_b)
     se = math.sqrt(max(variance, 0.0))
-    difference = value_a - value_b
-    z = difference / se if se > 0 else 0.0
-    return PairedAuc(difference=difference, se=se, z=z, p=float(2 * norm.sf(abs(z))))
+    difference, fewer = value_a - value_b, _fewer(parts_a)
+    half = Z95 * se if se > 0 and fewer >= LEAST_OF_A_CLASS else math.nan
+    if se > 0 or difference == 0:
+        z = difference / se if se > 0 else 0.0
+        p = float(2 * norm.sf(abs(z)))
+    else:
+        z, p = math.copysign(math.inf, difference), min(1.0, 2 * 0.5**fewer)
+    return PairedAuc(difference=difference, se=se, low=difference - half, high=difference + half, z=z, p=p)
 
 
 def wilson(successes: int, trials: int) -> Interval:
@@ -145,12 +167,23 @@ def confusion(probabilities: npt.ArrayLike, labels: npt.ArrayLike, threshold: fl
     )
 
 
-def calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error over bins of equal mass."""
-    p, y = _pair(probabilities, labels)
+def equal_mass_bins(probabilities: npt.ArrayLike, bins: int = 10) -> tuple[npt.NDArray[np.intp], ...]:
+    """Indices of the patients in each bin, by rising probability; bins of equal size where no values are tied.
+
+    Equal probabilities stay in one bin, the upper one of the two they would be split over, so that the order of the
+    rows decides nothing. There may be fewer than `bins`.
+    """
+    p = np.asarray(probabilities, dtype=np.float64).ravel()
     order = np.argsort(p, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if part.size]
-    return float(sum(part.size * abs(p[part].mean() - y[part].mean()) for part in parts) / p.size)
+    cuts = np.cumsum([part.size for part in np.array_split(order, bins)])[:-1]
+    cuts = np.unique(np.searchsorted(p[order], p[order][cuts[cuts < p.size]], side="left"))
+    return tuple(part for part in np.split(order, cuts) if part.size)
+
+
+def calibration_error(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error over bins of equal mass, ties kept together."""
+    p, y = _pair(probabilities, labels)
+    return float(sum(part.size * abs(p[part].mean() - y[part].mean()) for part in equal_mass_bins(p, bins)) / p.size)
 
 
 def calibration_line(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> CalibrationLine:
@@ -183,6 +216,23 @@ def _placements(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, tu
     v10 = (ranks[: ill.size] - rankdata(ill)) / well.size
     v01 = 1.0 - (ranks[ill.size :] - rankdata(well)) / ill.size
     return float(v10.mean()), (v10, v01)
+
+
+def _fewer(parts: tuple[Floats, Floats]) -> int:
+    """Cases of the smaller class."""
+    return min(part.size for part in parts)
+
+
+def _auc_limits(value: float, se: float, fewer: int) -> tuple[float, float]:
+    if fewer < LEAST_OF_A_CLASS:
+        return math.nan, math.nan
+    if value in (0.0, 1.0):
+        bound = 0.025 ** (1 / fewer)
+        return (bound, 1.0) if value else (0.0, 1 - bound)
+    if se == 0.0:
+        return math.nan, math.nan
+    centre, half = math.log(value / (1 - value)), Z95 * se / (value * (1 - value))
+    return _expit(centre - half), _expit(centre + half)
 
 
 def _variance(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> float:

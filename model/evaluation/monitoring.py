@@ -80,7 +80,8 @@ def numeric_drift(reference: npt.ArrayLike, window: npt.ArrayLike) -> Drift:
         np.bincount(np.searchsorted(edges, v, side="right"), minlength=edges.size + 1) for v in (known, seen)
     )
     value = psi(expected, actual)
-    return Drift(n=seen.size, signal=_by_psi(value), psi=value, p=float(stats.ks_2samp(known, seen).pvalue))
+    signal = _by_psi(value, known.size, seen.size, _BINS)
+    return Drift(n=seen.size, signal=signal, psi=value, p=float(stats.ks_2samp(known, seen).pvalue))
 
 
 def category_drift(reference: Sequence[str], window: Sequence[str]) -> Drift:
@@ -99,7 +100,8 @@ def category_drift(reference: Sequence[str], window: Sequence[str]) -> Drift:
     expected, actual = (np.array([list(v).count(name) for name in names]) for v in (reference, window))
     value = psi(expected, actual)
     p = 1.0 if len(names) == 1 else float(stats.chi2_contingency(np.vstack([expected, actual])).pvalue)
-    return Drift(n=len(window), signal=_by_psi(value), psi=value, p=p)
+    signal = _by_psi(value, len(reference), len(window), len(names))
+    return Drift(n=len(window), signal=signal, psi=value, p=p)
 
 
 def psi(expected: npt.ArrayLike, actual: npt.ArrayLike) -> float:
@@ -132,10 +134,15 @@ def cusum(values: npt.ArrayLike, *, mean: float, sd: float) -> Chart:
     return Chart(path=tuple(path), first_alarm=alarm)
 
 
-def _by_psi(value: float) -> Signal:
-    if value >= PSI_ALARM:
+def _by_psi(value: float, known: int, seen: int, cells: int) -> Signal:
+    """Of two samples of one population the PSI over so many cells is about (cells - 1)(1/n + 1/m) on average.
+
+    More by chance alone the smaller they are; the limits of model.md section 15 hold for what is beyond.
+    """
+    beyond = value - (cells - 1) * (1 / known + 1 / seen)
+    if beyond >= PSI_ALARM:
         return Signal.ALARM
-    return Signal.WATCH if value >= PSI_WATCH else Signal.QUIET
+    return Signal.WATCH if beyond >= PSI_WATCH else Signal.QUIET
 
 
 def _finite(values: npt.ArrayLike) -> Floats:

@@ -1,19 +1,22 @@
 """Whether the score works as well in one group of patients as in the others, and what remains when age is equal.
 
-A gap is flagged when its 95 % interval excludes 0 and it is at least .10; groups with fewer than 30 positives or
-negatives are suppressed, since their figures are noise (model.md section 13).
+Gaps of AUC, sensitivity and false positive rate, each against all others, are flagged when the 95 % interval excludes 0
+and the gap is at least .10; groups with fewer than 30 positives or negatives are suppressed, since their figures are
+noise (model.md section 13). A group in which few are ill has a lower sensitivity and a lower false positive rate at
+one threshold than a group in which many are, even where its AUC is the best: so the AUC's gap alone would hide it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
-from model.evaluation.metrics import Z95, AucEstimate, Interval, auc, calibration_line, confusion
+from model.evaluation.calibration import calibration_slope
+from model.evaluation.metrics import Z95, AucEstimate, Interval, auc, confusion
 
 LEAST_CASES = 30
 LEAST_GAP = 0.10
@@ -24,8 +27,17 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """The group's figure minus that of all others."""
+
+    auc: Interval
+    sensitivity: Interval
+    false_positive_rate: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subgroup:
-    """Figures of one group at one threshold, and how its AUC differs from that of all others."""
+    """Figures of one group at one threshold, and how they differ from those of all others."""
 
     name: str
     n: int
@@ -33,16 +45,17 @@ class Subgroup:
     auc: AucEstimate
     sensitivity: Interval
     false_positive_rate: Interval
-    slope: float
+    slope: Interval
     """Of the recalibration line; 1 is perfect."""
-    gap: Interval | None
-    """AUC of the group minus AUC of the rest; None where the rest is too small."""
+    gaps: Gaps | None
+    """None where the rest is too small."""
 
     @property
-    def flagged(self) -> bool:
-        """Whether the gap is large and not a matter of chance."""
-        gap = self.gap
-        return gap is not None and abs(gap.value) >= LEAST_GAP and not gap.low <= 0.0 <= gap.high
+    def flagged(self) -> tuple[str, ...]:
+        """Names of the gaps that are large and not a matter of chance."""
+        if self.gaps is None:
+            return ()
+        return tuple(field.name for field in fields(self.gaps) if _large(getattr(self.gaps, field.name)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,24 +101,48 @@ def _one(name: str, p: Floats, y: npt.NDArray[np.int64], mask: Flags, threshold:
     own, rest = y[mask], y[~mask]
     if not _enough(own):
         return Suppressed(name=name, n=own.size, positives=int(own.sum()))
-    table, area = confusion(p[mask], own, threshold), auc(p[mask], own)
-    spared = table.specificity
+    auc_own, sensitivity, alarms = _figures(p[mask], own, threshold)
     return Subgroup(
         name=name,
         n=own.size,
         positives=int(own.sum()),
-        auc=area,
-        sensitivity=table.sensitivity,
-        false_positive_rate=Interval(value=1 - spared.value, low=1 - spared.high, high=1 - spared.low),
-        slope=calibration_line(p[mask], own).slope,
-        gap=_gap(area, auc(p[~mask], rest)) if _enough(rest) else None,
+        auc=auc_own,
+        sensitivity=sensitivity,
+        false_positive_rate=alarms,
+        slope=calibration_slope(p[mask], own),
+        gaps=_gaps((auc_own, sensitivity, alarms), _figures(p[~mask], rest, threshold)) if _enough(rest) else None,
     )
 
 
-def _gap(own: AucEstimate, rest: AucEstimate) -> Interval:
-    """Difference of two AUCs of different patients."""
-    value, half = own.value - rest.value, Z95 * math.hypot(own.se, rest.se)
-    return Interval(value=value, low=value - half, high=value + half)
+def _figures(p: Floats, y: npt.NDArray[np.int64], threshold: float) -> tuple[AucEstimate, Interval, Interval]:
+    """AUC, sensitivity and false positive rate."""
+    table = confusion(p, y, threshold)
+    spared = table.specificity
+    alarms = Interval(value=1 - spared.value, low=1 - spared.high, high=1 - spared.low)
+    return auc(p, y), table.sensitivity, alarms
+
+
+def _gaps(own: tuple[AucEstimate, Interval, Interval], rest: tuple[AucEstimate, Interval, Interval]) -> Gaps:
+    value, half = own[0].value - rest[0].value, Z95 * math.hypot(own[0].se, rest[0].se)
+    return Gaps(
+        auc=Interval(value=value, low=value - half, high=value + half),
+        sensitivity=_share_gap(own[1], rest[1]),
+        false_positive_rate=_share_gap(own[2], rest[2]),
+    )
+
+
+def _share_gap(own: Interval, rest: Interval) -> Interval:
+    """Difference of two shares of different patients from their Wilson intervals (Newcombe 1998, method 10)."""
+    value = own.value - rest.value
+    return Interval(
+        value=value,
+        low=value - math.hypot(own.value - own.low, rest.high - rest.value),
+        high=value + math.hypot(own.high - own.value, rest.value - rest.low),
+    )
+
+
+def _large(gap: Interval) -> bool:
+    return abs(gap.value) >= LEAST_GAP and not gap.low <= 0.0 <= gap.high
 
 
 def _enough(labels: npt.NDArray[np.int64]) -> bool:

@@ -56,5 +56,6 @@ def figures(*, simulated: bool = True) -> dict[str, Any]:
     """As `osteon evaluate` has them in memory, with one bar missed and one not measured."""
     found = appraised(simulated=simulated) | {"bundle": BUNDLE, "counterfactual": COUNTERFACTUAL}
     bar = {"name": "x", "value": 0.5, "demand": "at least 0.6", "met": False, "low": 0.4, "high": 0.6, "remark": ""}
+    bar |= {"outcome": "MISSED"}
     unknown = bar | {"name": "y", "value": math.nan, "low": math.nan, "high": math.nan}
     return found | {"bars": [bar, unknown]}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 from support.appraised import BUNDLE, COUNTERFACTUAL, POINTS, appraised, cohort, figures
@@ -15,12 +17,13 @@ from support.shared_data import BONE_QUALITY, needs_table
 
 from model.evaluation import plots
 from model.evaluation.appraisal import appraise
-from model.evaluation.appraisal_report import SIMULATED, markdown, page
+from model.evaluation.appraisal_page import page
+from model.evaluation.appraisal_report import SHORT, SIMULATED, markdown
 from model.evaluation.metrics import wilson
 from model.screener import DEMO_BUNDLE
 from model.train.bars import bars
 from model.train.clinical_cv import cross_validate
-from model.train.evaluate import Extent, evaluate_on_phantoms
+from model.train.evaluate import Extent, banner_lines, evaluate_on_phantoms
 from model.train.score_cache import gathered, kept_scores
 
 SEED = 4
@@ -78,13 +81,83 @@ def test_the_page_is_one_file_with_three_plots_and_escaped_text() -> None:
     own, found = cohort(), figures()
     drawn = {
         "ROC": plots.roc(own, found["operating_points"]),
-        "Calibration": plots.calibration(found["calibration"]),
-        "Decision": plots.decision(found["decision_curve"]),
+        "Calibration": plots.calibration(found["calibration"], simulated=True),
+        "Decision": plots.decision(found["decision_curve"], simulated=True),
     }
     shown = page(found, drawn)
     assert shown.count("<svg") == 3
     assert "Test &amp; bundle" in shown
     assert "src=" not in shown
+
+
+def test_what_was_simulated_says_so_in_the_title_on_every_printed_page_and_in_every_plot() -> None:
+    own, found = cohort(), figures()
+    film = plots.attention(np.zeros((20, 20), np.float32), ((0.0, 1.0), (1.0, 0.0)), (0, 0, 20, 20), simulated=True)
+    drawn = {
+        "ROC": plots.roc(own, found["operating_points"]),
+        "Calibration": plots.calibration(found["calibration"], simulated=True),
+        "Decision": plots.decision(found["decision_curve"], simulated=True),
+        "Film": film,
+    }
+    assert all(SIMULATED in svg for svg in drawn.values())
+    shown = page(found, drawn)
+    assert SIMULATED in shown[shown.index("<title>") : shown.index("</title>")]
+    assert f'<div class="on-every-page" aria-hidden="true">{SIMULATED}</div>' in shown
+    real = figures(simulated=False)
+    assert SIMULATED not in page(real, {"ROC": plots.roc(cohort(simulated=False), real["operating_points"])})
+
+
+def test_operating_points_are_named_and_no_curve_runs_through_a_legend() -> None:
+    drawn = plots.roc(cohort(), appraised()["operating_points"])
+    for mode in ("image", "fused"):
+        for label in ("t_high", "t_low"):
+            assert f"<!-- {mode}, {label} -->" in drawn
+    assert "examine nobody" in plots.decision(appraised()["decision_curve"], simulated=True)
+
+
+def test_a_short_report_judges_no_bar_and_says_so() -> None:
+    found = figures() | {"asked": {"short": True}}
+    held = bars(appraised() | FACTS | {"asked": {"short": True}})
+    found["bars"] = [asdict(bar) | {"outcome": bar.outcome} for bar in held]
+    for text in (report(found), page(found, {})):
+        assert SHORT in text
+        assert "MISSED" not in text
+        assert "not judged: auc_image_all" in text
+    assert SHORT not in report(figures())
+    assert all(bar.line.startswith("not judged ") for bar in held)
+
+
+def test_what_is_not_defined_is_a_dash_and_an_added_half_is_named() -> None:
+    found = figures()
+    own, few = cohort(), replace(cohort(), patients=cohort().patients[:40])
+    perfect = tuple(replace(p, p_image=0.9 if p.t_lowest <= -2.5 else 0.1) for p in own.patients)
+    sharp = appraise(replace(own, patients=perfect), POINTS) | FACTS | {"bars": found["bars"]}
+    assert "1/2 added to each cell" in report(sharp)
+    shy = tuple(replace(p, p_image=0.1 + 1e-6 * p.t_lowest) for p in few.patients)
+    text = report(appraise(replace(few, patients=shy), POINTS) | FACTS | {"bars": found["bars"]})
+    assert "| image, t_high: PPV | - | - | - | - | - |" in text
+    assert "(no interval)" in text
+    assert "nan" not in text
+
+
+def test_an_ece_stands_beside_what_chance_alone_gives() -> None:
+    own = cohort()
+    rng = np.random.default_rng(3)
+    p = rng.beta(1.5, 3, 2000)
+    t = np.where(rng.random(2000) < p, -3.0, -1.5)
+    patients = tuple(
+        replace(own.patients[i % 400], p_image=float(p[i]), p_fused=float(p[i]), t_lowest=float(t[i]))
+        for i in range(2000)
+    )
+    found = appraise(replace(own, patients=patients), POINTS)
+    ece = found["calibration"]["image"]["ece"]
+    assert ece.keys() == {"value", "expected", "expected_high"}
+    assert 0 < ece["expected"] < ece["expected_high"] < 0.05
+    assert ece["value"] < ece["expected_high"]  # a calibrated model is not told from one
+    bar = {bar.name: bar for bar in bars(found | FACTS)}["ece_fused"]
+    assert bar.value == found["calibration"]["fused"]["ece"]["value"]
+    assert math.isnan(bar.low)
+    assert "by chance alone" in bar.remark
 
 
 @needs_table
@@ -115,20 +188,25 @@ def test_a_bar_that_was_not_measured_is_not_met_and_says_so() -> None:
         assert "not measured" in found[name].line
 
 
-def test_gate_and_real_data_bars_carry_wilson_intervals() -> None:
+def test_gate_bars_carry_wilson_intervals_and_cases_that_depend_on_each_other_none() -> None:
     real = {
         "real_films": {"young_scored": 0, "young": 200, "unknown_age_scored": 0, "unknown_age": 433},
         "real_objects": [{"chest": False, "refused": True}] * 12 + [{"chest": True, "refused": False}],
     }
-    gate = [{"name": "gate.transforms-refused", "value": 1 - 4 / 2454, "n": 409}]
+    gate = [
+        {"name": "gate.transforms-refused", "value": 1 - 4 / 2454, "n": 409},
+        {"name": "gate.upright-accepted", "value": 399 / 409, "n": 409},
+    ]
     own = appraised() | FACTS | real | {"bundle": BUNDLE | {"gate": gate}}
     found = {bar.name: bar for bar in bars(own)}
     assert found["young_or_unknown_scored"].met
-    assert found["young_or_unknown_scored"].high == pytest.approx(wilson(0, 633).high)
     assert found["other_objects_refused"].met
-    refused = found["gate_transforms_refused"]
-    assert refused.met
-    assert (refused.low, refused.high) == pytest.approx((wilson(2450, 2454).low, wilson(2450, 2454).high))
+    assert found["gate_transforms_refused"].met
+    upright = found["gate_upright_accepted"]
+    assert (upright.low, upright.high) == pytest.approx((wilson(399, 409).low, wilson(399, 409).high))
+    for name in ("young_or_unknown_scored", "other_objects_refused", "gate_transforms_refused"):
+        assert math.isnan(found[name].low)
+        assert "no interval: " in found[name].remark
 
 
 def test_what_was_kept_is_read_and_only_the_rest_is_computed(tmp_path: Path) -> None:
@@ -153,6 +231,9 @@ def test_phantoms_go_the_served_way_and_a_second_run_renders_nothing(tmp_path: P
     assert {bar.name for bar in found} >= {"auc_image_all", "monotone", "ece_fused", "image_above_ceiling"}
     assert [b["met"] for b in written["bars"]] == [bar.met for bar in found]
     assert SIMULATED in (tmp_path / "out" / "evaluation.md").read_text()
+    assert banner_lines(tmp_path / "out") == [SIMULATED, SHORT]
+    assert {b["outcome"] for b in written["bars"]} == {"not judged"}
+    assert all(SIMULATED in file.read_text() for file in (tmp_path / "out").glob("plot-*.svg"))
     assert (tmp_path / "out" / "evaluation.html").read_text().count("<svg") >= 5  # three curves, two outcomes at least
     kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*") if file.is_file()}
     again = evaluate_on_phantoms(DEMO_BUNDLE, tmp_path / "out", extent, run=tmp_path / "run")

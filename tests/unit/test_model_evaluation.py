@@ -12,8 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from model.evaluation.decision import (
     decision_curve,
+    half_added,
     likelihoods,
     patients_needed,
+    predictive_intervals,
     predictive_values,
     three_way,
 )
@@ -34,6 +36,23 @@ def test_an_empty_cell_gives_a_finite_ratio() -> None:
     found = likelihoods(Confusion(tp=10, fp=0, fn=2, tn=20))
     assert math.isfinite(found.positive.value)
     assert found.positive.low > 1
+    assert half_added(Confusion(tp=10, fp=0, fn=2, tn=20))
+    assert not half_added(Confusion(tp=10, fp=1, fn=2, tn=20))
+
+
+def test_where_nobody_is_flagged_nothing_is_said_of_the_flagged() -> None:
+    table = Confusion(tp=0, fp=0, fn=20, tn=80)
+    found, (ppv, npv) = likelihoods(table), predictive_intervals(table, 0.1)
+    assert all(math.isnan(own.value) for own in (found.positive, found.odds_ratio, ppv))
+    assert math.isfinite(found.negative.value)
+    assert 0 < npv.value < 1
+
+
+def test_where_a_class_is_missing_no_ratio_and_no_predictive_value_is_defined() -> None:
+    table = Confusion(tp=0, fp=3, fn=0, tn=7)
+    found = likelihoods(table)
+    values = (found.positive, found.negative, found.odds_ratio, *predictive_intervals(table, 0.1))
+    assert all(math.isnan(own.value) for own in values)
 
 
 @pytest.mark.parametrize(
@@ -90,11 +109,28 @@ def test_subgroups_are_measured_flagged_and_suppressed() -> None:
     assert isinstance(second, Subgroup)
     assert third == Suppressed(name="few", n=3, positives=1)
     assert first.auc.value == pytest.approx(roc_auc_score(y[good], p[good]))
-    assert first.gap is not None
-    assert second.gap is not None
-    assert first.gap.value == pytest.approx(-second.gap.value)
-    assert first.flagged
-    assert second.flagged
+    assert first.gaps is not None
+    assert second.gaps is not None
+    assert first.gaps.auc.value == pytest.approx(-second.gaps.auc.value)
+    assert {"auc", "sensitivity"} <= {*first.flagged} & {*second.flagged}
+    assert "false_positive_rate" not in first.flagged
+    assert first.slope.low < first.slope.value < first.slope.high
+
+
+def test_a_group_in_which_few_are_ill_is_flagged_for_its_sensitivity_though_its_auc_is_the_best() -> None:
+    # Men and women of the shipped card: TP, FP, FN, TN of 57, 24, 40, 813 and 310, 138, 63, 547.
+    tables = (57, 24, 40, 813), (310, 138, 63, 547)
+    p = np.concatenate([np.repeat([0.9, 0.9, 0.1, 0.1], own) for own in tables])
+    y = np.concatenate([np.repeat([1, 0, 1, 0], own) for own in tables])
+    men = np.arange(p.size) < sum(tables[0])
+    own, rest = subgroups(p, y, {"men": men, "women": ~men}, 0.5)
+    assert isinstance(own, Subgroup)
+    assert isinstance(rest, Subgroup)
+    assert own.gaps is not None
+    gap = own.gaps.sensitivity
+    assert gap.value == pytest.approx(57 / 97 - 310 / 373)
+    assert (gap.low, gap.high) == pytest.approx((-0.34879, -0.14188), abs=1e-5)  # R: of two prop.test
+    assert own.flagged == rest.flagged == ("sensitivity", "false_positive_rate")
 
 
 def test_equal_groups_are_not_flagged() -> None:

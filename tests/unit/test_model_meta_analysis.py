@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from scipy.special import logit
 from support.tools import require_tool
 from typer.testing import CliRunner
 
+from config.settings import SettingsError
 from model.evaluation.literature import ZHAO_2026_XRAY, Place, place
-from model.evaluation.meta_analysis import MetaAnalysisError, Pooled, contrasts, deeks_p, pool
+from model.evaluation.meta_analysis import MetaAnalysisError, Pooled, contrasts, deeks_p, pool, region_bound
 from model.evaluation.metrics import Confusion, Interval
 from node.cli import app
 
@@ -30,6 +33,13 @@ KEARON = (
     (17, 10, 85, 6), (5, 17, 45, 1), (18, 13, 240, 5), (24, 4, 104, 0), (26, 29, 81, 8),
 )  # fmt: skip
 SYMPTOMATIC = 16
+# TP, FP, FN, TN of simulated studies that differ little: the likelihood is greatest at a correlation of 1. The figures
+# asked of them are metafor's, as METAFOR below has it, the better of BFGS and Nelder-Mead.
+LITTLE_4 = ((237, 13, 15, 82), (116, 11, 6, 60), (86, 53, 7, 219), (115, 49, 13, 174))
+LITTLE_10 = (
+    (200, 35, 14, 133), (59, 22, 4, 109), (147, 6, 8, 64), (167, 44, 9, 206), (73, 37, 2, 183), (249, 33, 27, 129),
+    (107, 59, 13, 232), (109, 6, 8, 60), (96, 17, 7, 94), (254, 52, 25, 191),
+)  # fmt: skip
 TABLES = tuple(Confusion(tp=tp, fn=fn, tn=tn, fp=fp) for tp, fn, tn, fp in KEARON)
 GROUPS = ("symptomatic",) * SYMPTOMATIC + ("asymptomatic",) * (len(KEARON) - SYMPTOMATIC)
 
@@ -86,7 +96,71 @@ def test_subgroups_agree_with_metafor() -> None:
     assert math.isnan(reference.p)
     assert (reference.group, reference.studies, other.group, other.studies) == ("symptomatic", 16, "asymptomatic", 14)
     assert other.difference == pytest.approx((-2.1651, 0.2620), abs=1e-3)  # R: rma.mv, anova(X = ...)
-    assert other.p == pytest.approx(8.17e-12, rel=0.02)  # QM(2) = 51.06
+    assert other.wald == pytest.approx(51.06, abs=0.01)  # QM(2); against chi-squared its p is 8.17e-12
+    assert stats.chi2.sf(other.wald, 2) == pytest.approx(8.17e-12, rel=0.02)
+    assert other.p == pytest.approx(stats.f.sf(51.06 * 27 / 56, 2, 27), rel=0.01)  # T2 with 30 - 2 degrees of freedom
+
+
+@pytest.mark.parametrize(
+    ("tables", "likelihood", "tau", "sensitivity", "specificity"),
+    [
+        (LITTLE_4, -0.6804079, (0.23858, 0.16961), (0.77241, 0.98059), (0.63534, 0.91861)),
+        (LITTLE_10, -4.091158, (0.19908, 0.11108), (0.88166, 0.95600), (0.76872, 0.86005)),
+    ],
+)
+def test_studies_that_differ_along_one_line_are_fitted_to_the_end(tables, likelihood, tau, sensitivity, specificity):
+    fitted = pool([Confusion(tp=tp, fp=fp, fn=fn, tn=tn) for tp, fp, fn, tn in tables])
+    assert fitted.log_likelihood == pytest.approx(likelihood, abs=1e-4)
+    assert fitted.tau == pytest.approx(tau, abs=1e-3)
+    assert fitted.rho == pytest.approx(1.0, abs=1e-3)
+    predicted = fitted.predicted()
+    assert (predicted[0].low, predicted[0].high) == pytest.approx(sensitivity, abs=1e-3)
+    assert (predicted[1].low, predicted[1].high) == pytest.approx(specificity, abs=1e-3)
+
+
+def test_studies_that_do_not_differ_have_no_spread_and_no_correlation() -> None:
+    fitted = pool([Confusion(tp=50, fp=10, fn=5, tn=40)] * 4)
+    assert (fitted.tau, fitted.rho) == ((0.0, 0.0), 0.0)
+
+
+def test_few_studies_have_the_interval_of_student_beside_wald_s() -> None:
+    fitted = pool([Confusion(tp=tp, fp=fp, fn=fn, tn=tn) for tp, fp, fn, tn in LITTLE_4])
+    assert (fitted.sensitivity.low, fitted.sensitivity.high) == pytest.approx((0.89776, 0.95128), abs=1e-3)  # metafor
+    width = stats.t.ppf(0.975, 2) * fitted.se[0]
+    assert logit(fitted.sensitivity_t.high) == pytest.approx(fitted.mean[0] + width)
+    assert logit(fitted.specificity_t.low) == pytest.approx(fitted.mean[1] - stats.t.ppf(0.975, 2) * fitted.se[1])
+    many = pool(TABLES)
+    assert many.sensitivity_t.low == pytest.approx(many.sensitivity.low, abs=0.006)
+
+
+def rejected(runs: int, studies: int) -> float:
+    """Share of comparisons with P < .05 of two groups that do not differ."""
+    rng = np.random.default_rng(studies)
+    groups = ["one", "other"] * (studies // 2)
+    return sum(contrasts(studies_like(rng, studies), groups)[1].p < 0.05 for _ in range(runs)) / runs
+
+
+def studies_like(rng: np.random.Generator, count: int) -> list[Confusion]:
+    rates = 1 / (1 + np.exp(-rng.multivariate_normal((2.44, 1.59), [[0.81, -0.27], [-0.27, 1.0]], count)))
+    sizes = rng.integers(30, 200, (count, 2))
+    hits = rng.binomial(sizes, rates)
+    return [Confusion(tp=int(h), fn=int(m - h), tn=int(p), fp=int(n - p))
+            for (h, p), (m, n) in zip(hits, sizes, strict=True)]  # fmt: skip
+
+
+def test_subgroups_that_do_not_differ_are_seldom_told_apart() -> None:
+    assert rejected(20, 4) <= 0.08  # chi-squared: a third
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("studies", [4, 6, 10])
+def test_subgroups_that_do_not_differ_are_told_apart_in_8_of_100_at_most(studies: int) -> None:
+    assert rejected(100, studies) <= 0.08
+
+
+def test_the_region_of_few_studies_is_hotelling_s() -> None:
+    assert region_bound(4) == pytest.approx(2 * 3 / 2 * stats.f.ppf(0.95, 2, 2))
+    assert region_bound(1000) == pytest.approx(stats.chi2.ppf(0.95, 2), rel=0.01)
 
 
 def test_likelihood_ratios_by_hand() -> None:
@@ -94,11 +168,12 @@ def test_likelihood_ratios_by_hand() -> None:
         studies=10, mean=(math.log(9), math.log(4)), covariance=((0.04, 0.0), (0.0, 0.09)), tau=(0.5, 0.4), rho=0.0,
         log_likelihood=0.0,
     )  # fmt: skip
-    positive, negative, odds = even.likelihood_ratios()  # SEN .9, SPC .8
+    positive, negative, odds = even.likelihood_ratios(normal=True)  # SEN .9, SPC .8
     assert (positive.value, negative.value, odds.value) == pytest.approx((4.5, 0.125, 36.0))
     assert odds.low == pytest.approx(36 * math.exp(-1.959964 * math.sqrt(0.13)))
     se_log_plr = math.hypot(0.1 * 0.2, 0.8 * 0.3)
     assert positive.high == pytest.approx(4.5 * math.exp(1.959964 * se_log_plr))
+    assert even.likelihood_ratios()[0].high == pytest.approx(4.5 * math.exp(stats.t.ppf(0.975, 8) * se_log_plr))
 
 
 def test_the_summary_curve_goes_through_the_pooled_point_and_rises() -> None:
@@ -123,6 +198,11 @@ def test_small_study_effects_are_seen_where_small_studies_promise_more() -> None
 def test_small_study_effects_need_studies_of_different_size() -> None:
     with pytest.raises(MetaAnalysisError):
         deeks_p([Confusion(tp=8, fn=2, tn=8, fp=2)] * 5)
+
+
+def test_small_study_effects_need_scatter() -> None:
+    with pytest.raises(MetaAnalysisError, match="no scatter"):
+        deeks_p([Confusion(tp=8 * n, fn=2 * n, tn=8 * n, fp=2 * n) for n in range(1, 6)])
 
 
 @pytest.mark.parametrize(
@@ -193,6 +273,14 @@ def test_literature_command_pools_a_table(tmp_path: Path) -> None:
     assert [g["group"] for g in facts["subgroups"]] == ["symptomatic", "asymptomatic"]
 
 
+def test_brackets_in_a_files_name_or_a_subgroups_are_printed_as_they_are(tmp_path: Path) -> None:
+    table = tmp_path / "studies[bold].csv"
+    write(table, TABLES, tuple(f"[/{group}]" for group in GROUPS))
+    shown = CliRunner().invoke(app, ["literature", "--table", str(table), "--by", "patients"], catch_exceptions=False)
+    assert "studies[bold].csv: 30 studies" in shown.output
+    assert "[/symptomatic] (" in shown.output
+
+
 def test_literature_command_without_a_table_shows_the_published_ruler() -> None:
     shown = CliRunner().invoke(app, ["literature", "--site", "90", "20", "10", "80"])
     assert "Zhao et al." in shown.output
@@ -200,12 +288,61 @@ def test_literature_command_without_a_table_shows_the_published_ruler() -> None:
     assert "this site's sensitivity 0.900" in shown.output
 
 
-@pytest.mark.parametrize("text", ["tp,fp,fn\n1,2,3\n", "tp,fp,fn,tn\n1,2,x,4\n", "tp,fp,fn,tn\n1,2,3,4\n"])
-def test_literature_command_names_what_is_wrong_with_a_table(text: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.csv").write_text(text)
+GOOD = "tp,fp,fn,tn\n50,10,5,40\n51,10,4,40\n45,9,10,41\n52,12,3,38\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"tp,fp,fn\n1,2,3\n", "column tn is missing"),
+        (b"tp,fp,fn,tn\n1,2,x,4\n", "line 2, column fn"),
+        (b"tp,fp,fn,tn\n1,2,3,4\n", "1 studies"),
+        (b"tp,fp,fn,tn,tp\n1,2,3,4,5\n", "column tp is missing or there twice"),
+        (b"tp,fp,fn,tn\n1,2,3," + b"9" * 400, "line 2, column tn"),
+        (b"tp,fp,fn,tn\n1,2,-3,4\n", "line 2, column fn"),
+        (b"tp,fp,fn,tn\n1,2,3\n", "line 2: has 3 values"),
+        (b"tp,fp,fn,tn,note\n1,2,3,4," + b"x" * 140_000, "line 2: is no CSV"),
+        ("tp,fp,fn,tn,who\n1,2,3,4,J\xe4ger\n".encode("latin-1"), "is not UTF-8"),
+        (GOOD.encode("utf-16"), "is not UTF-8"),
+        (b"", "column tp, fp, fn, tn is missing"),
+    ],
+    ids=lambda own: own if isinstance(own, str) else "",
+)
+def test_literature_command_names_what_is_wrong_with_a_table(data: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_bytes(data)
     failed = CliRunner().invoke(app, ["literature", "--table", str(tmp_path / "bad.csv")])
-    assert failed.exit_code != 0
-    assert "bad.csv" in str(failed.exception)
+    assert isinstance(failed.exception, SettingsError)
+    assert f"bad.csv: {why}" in str(failed.exception)
+
+
+def test_literature_command_names_a_study_without_a_subgroup(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("tp,fp,fn,tn,design\n1,2,3,4, \n")
+    failed = CliRunner().invoke(app, ["literature", "--table", str(tmp_path / "bad.csv"), "--by", "design"])
+    assert "line 2, column design: is empty" in str(failed.exception)
+
+
+def test_literature_command_pools_studies_of_one_size_and_calls_few_approximate(tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text(GOOD)
+    arguments = ["literature", "--table", str(tmp_path / "few.csv")]
+    shown = CliRunner().invoke(app, arguments).output
+    assert "approximate: k=4" in shown
+    assert "Deeks): not possible: all studies have the same size" in shown
+    assert "approximate=1" in shown.splitlines()[-1]
+    facts = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)
+    assert facts["deeks_p"] is None
+    assert facts["approximate"]
+    assert facts["sensitivity_t"][1] < facts["sensitivity"][1]
+    assert facts["plr_t"][1] < facts["plr"][1]
+
+
+def test_literature_command_marks_a_comparison_of_few_and_prints_no_p_of_0(tmp_path: Path) -> None:
+    write(tmp_path / "many.csv", TABLES, GROUPS)
+    many = CliRunner().invoke(app, ["literature", "--table", str(tmp_path / "many.csv"), "--by", "patients"]).output
+    assert "p < .001" in many
+    assert "approximate" not in many
+    write(tmp_path / "few.csv", TABLES[:6], ("a", "b") * 3)
+    few = CliRunner().invoke(app, ["literature", "--table", str(tmp_path / "few.csv"), "--by", "patients"]).output
+    assert "approximate: fewer than 5 studies in a group" in few
 
 
 def write(path: Path, tables: tuple[Confusion, ...], groups: tuple[str, ...] = ()) -> None:

@@ -16,6 +16,7 @@ from model.evaluation.metrics import (
     calibration_error,
     calibration_line,
     confusion,
+    equal_mass_bins,
     paired_auc_test,
     wilson,
 )
@@ -29,7 +30,7 @@ def _scores(count=400, seed=3, decimals=None):
     return (first, second, labels) if decimals is None else (first.round(decimals), second.round(decimals), labels)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 0]))
 def test_auc_equals_scikit_learn_with_and_without_ties(seed, decimals):
     first, _, labels = _scores(60, seed, decimals)
@@ -53,17 +54,47 @@ def test_delong_by_hand():
     result = auc([3, 5, 1, 2, 4], [1, 1, 0, 0, 0])
     assert result.value == pytest.approx(5 / 6)
     assert result.se == pytest.approx(math.sqrt((1 / 18) / 2 + (1 / 12) / 3))
-    assert result.low < result.value < result.high < 1
+    many = auc(np.tile([3, 5, 1, 2, 4], 10), np.tile([1, 1, 0, 0, 0], 10))
+    assert many.low < many.value < many.high < 1
 
 
-def test_auc_of_a_perfect_score_has_a_degenerate_interval():
-    assert auc([1, 2, 3, 4], [0, 0, 1, 1]).value == 1
-    assert auc([1, 2, 3, 4], [0, 0, 1, 1]).high == 1
+def test_auc_of_a_handful_has_no_interval():
+    for ill, well in ((2, 100), (100, 9)):
+        found = auc(np.arange(ill + well) % 7, np.r_[np.ones(ill, int), np.zeros(well, int)])
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+    assert not math.isnan(auc(np.arange(20) % 7, np.arange(20) % 2).low)
+
+
+def test_auc_of_a_score_that_separates_the_classes_has_an_exact_bound():
+    labels = np.r_[np.zeros(30, int), np.ones(12, int)]
+    found, mirrored = auc(np.arange(42), labels), auc(-np.arange(42), labels)
+    assert (found.value, found.high) == (1, 1)
+    assert found.low**12 == pytest.approx(0.025)  # Clopper and Pearson, 12 of 12
+    assert (mirrored.low, mirrored.value) == (0, 0)
+    assert mirrored.high == pytest.approx(1 - found.low)
+
+
+def test_a_score_that_is_the_same_for_all_has_no_interval():
+    found = auc(np.zeros(40), np.arange(40) % 2)
+    assert found.value == 0.5
+    assert math.isnan(found.low)
+
+
+def test_a_perfect_score_differs_from_one_that_says_nothing():
+    labels = np.r_[np.ones(50, int), np.zeros(50, int)]
+    found = paired_auc_test(labels, np.zeros(100), labels)
+    assert found.difference == 0.5
+    assert found.p == pytest.approx(2 * 0.5**50)
+    assert math.isnan(found.low)
+    few = paired_auc_test([1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 0])
+    assert few.p == 0.5  # two pairs in order by chance: a quarter, and as much the other way
 
 
 def test_a_score_does_not_differ_from_itself():
     first, _, labels = _scores()
     assert paired_auc_test(first, 2 * first + 1, labels).p == 1
+    assert math.isnan(paired_auc_test(first, 2 * first + 1, labels).low)
 
 
 def test_one_class_or_a_nan_is_refused():
@@ -102,6 +133,27 @@ def test_calibration_of_a_calibrated_sample():
     sharpened = 1 / (1 + ((1 - p) / p) ** 2)
     assert calibration_line(sharpened, y).slope == pytest.approx(0.5, abs=0.03)
     assert calibration_error(sharpened, y) > 0.08
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60))
+def test_calibration_error_does_not_depend_on_the_order_of_the_rows(seed, count):
+    rng = np.random.default_rng(seed)
+    p, y = rng.integers(0, 6, count) / 7, rng.integers(0, 2, count)
+    turned = rng.permutation(count)
+    assert calibration_error(p[turned], y[turned]) == pytest.approx(calibration_error(p, y))
+
+
+def test_equal_probabilities_are_one_bin():
+    p, y = np.full(200, 0.3), np.r_[np.ones(60), np.zeros(140)]
+    assert calibration_error(p, y) == pytest.approx(0.0)
+    assert [part.size for part in equal_mass_bins(np.r_[np.arange(5), np.full(5, 9)], bins=4)] == [3, 2, 5]
+
+
+def test_bins_without_ties_are_of_equal_size():
+    p = np.random.default_rng(2).random(103)
+    own = [part.tolist() for part in equal_mass_bins(p)]
+    assert own == [part.tolist() for part in np.array_split(np.argsort(p), 10)]
 
 
 def test_calibration_error_by_hand():

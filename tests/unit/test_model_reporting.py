@@ -53,6 +53,80 @@ def test_each_item_names_an_artefact_or_says_not_done(guideline):
         assert all(section in known for section in sections), (item, known)
 
 
+PHRASES = {
+    TRIPOD_AI: {
+        "1": "development and evaluation of a screening score", "2": "Objective:", "3a": "Background: whether",
+        "3b": "Users: those who run", "4": "Objective: to show", "5a": "| use | source | n |",
+        "6b": "of people of at least", "8a": "lowest of lumbar spine, femoral neck and total hip",
+        "9a": "Predictors: the film", "10": "385 positives", "11": "nothing is imputed",
+        "12a": "| use | source |", "12c": "Calibrated on", "12e": "AUC with DeLong", "14": "| women |",
+        "15": "Output: a probability", "16": "differ in ways that nobody has listed", "18e": "| licence |",
+        "18f": "commit", "20a": "not assessed:", "20b": "| n |", "21": "n (positive)",
+        "23a": "Subgroups, image alone", "25": "good figures say that the software works",
+        "26": "Trained and measured on", "27b": "Users: those who run", "27c": "a site must measure the bundle",
+    },
+    CLAIM: {
+        "1": "deep network on a chest radiograph", "2": "Objective:", "3": "Background: whether",
+        "4": "Objective: to show", "6": "trains, calibrates, fuses, refuses and reports", "7": "| source |",
+        "8": "of people of at least", "13": "nothing is imputed", "14": "lowest of lumbar spine",
+        "16": "lowest of lumbar spine", "19": "385 positives", "20": "| use |", "22": "Trunk ", "23": "numpy ",
+        "24": "Starting weights:", "25": "epochs", "28": "AUC with DeLong", "29": "Wilson intervals",
+        "30": "Counterfactual (`monotone`)", "31": "attention of the model", "33": "not assessed:",
+        "35": "Sealed with the bundle", "36": "95 % interval", "37": "of both errors",
+        "38": "Trained and measured on", "39": "a site must measure the bundle", "41": "commit",
+    },
+    STARD: {
+        "1": "AUC of", "2": "Objective:", "3": "Background: whether", "4": "Objective: to show",
+        "6": "of people of at least", "10a": "Trunk ", "10b": "lowest of lumbar spine", "12a": "fixed there",
+        "14": "AUC with DeLong", "15": "zone of", "16": "nothing is imputed", "17": "Subgroups, image alone",
+        "18": "385 positives", "19": "not assessed:", "21a": "T <= -2.5 against T >= -1",
+        "23": "TP, FP, FN, TN", "24": "95 % interval", "26": "Trained and measured on",
+        "27": "a site must measure the bundle",
+    },
+}  # fmt: skip
+"""What an item's section holds that answers it, for each that names a section."""
+
+
+@pytest.mark.parametrize("guideline", GUIDELINES, ids=lambda g: g.name)
+def test_the_section_that_an_item_names_holds_what_the_item_asks_for(guideline):
+    manifest = tiny_manifest()
+    text = reporting_card(manifest, evaluation(manifest), None)
+    own = {heading: text[text.index(f"## {heading}\n") :].split("\n## ")[0] for heading in headings(text)}
+    for item in guideline.items:
+        named = re.findall(r"section ([A-Z][a-z ]*[a-z])", item.answer) if item.done else []
+        assert (item.number in PHRASES[guideline]) == bool(named), item
+        if named:
+            assert any(PHRASES[guideline][item.number] in own[section] for section in named), item
+
+
+def test_background_and_users_have_their_sources_in_the_card():
+    use = reporting_card(tiny_manifest(), None, None).split("## Use\n")[1].split("\n## ")[0]
+    for words in ("2025;13:e70738", "Zhao et al. (J Med Internet Res 2026;28:e75965; 22 X-ray studies)",
+                  "0.920 (0.880 to 0.940)", "PACS and imaging IT", "it decides nothing"):  # fmt: skip
+        assert words in use
+
+
+def test_flagged_gaps_stand_in_the_summary_with_the_groups_that_are_too_small():
+    manifest = tiny_manifest()
+    own = evaluation(manifest)
+    summary = reporting_card(manifest, own, None).split("## Summary\n")[1].split("\n## ")[0]
+    assert "No group differs from all others" in summary
+    small = sum(group.get("suppressed", False) for group in own["subgroups"])
+    assert f"Of {len(own['subgroups'])} groups {small} are too small to tell." in summary
+    men = next(group for group in own["subgroups"] if group["name"] == "men")
+    men["gaps"]["sensitivity"] = {"value": -0.243, "low": -0.349, "high": -0.143}
+    men["flagged"] = ["sensitivity"]
+    text = reporting_card(manifest, own, None)
+    assert "t_high; at least .10 and beyond chance): men SEN -0.243 (-0.349 to -0.143)." in text.split("## Use\n")[0]
+    assert "-0.243 (-0.349 to -0.143) FLAGGED" in text
+
+
+def test_an_evaluation_of_another_version_is_refused():
+    manifest = tiny_manifest()
+    with pytest.raises(CardError, match="another version"):
+        reporting_card(manifest, evaluation(manifest, format=1), None)
+
+
 def test_an_item_that_only_an_evaluation_answers_is_not_done_without_one():
     manifest = tiny_manifest()
     without, given = (reporting_card(manifest, own, None) for own in (None, evaluation(manifest)))
@@ -74,8 +148,8 @@ def test_missed_bars_stand_in_the_summary_and_every_table_of_the_evaluation_in_t
     )
     summary = text[text.index("## Summary") : text.index("## Use")]
     assert "Of 2 bars that were set beforehand, 2 are missed: x 0.5000 (at least 0.6); y not measured" in summary
-    assert "| x | 0.5000 | 0.4000 to 0.6000 | at least 0.6 | **no** |" in text
-    assert "| y | not measured |  | at least 0.6 | **no** |" in text
+    assert "| x | 0.5000 | 0.4000 to 0.6000 | at least 0.6 | **no** |  |" in text
+    assert "| y | not measured |  | at least 0.6 | **no** |  |" in text
     assert "in 40 of 40 the score falls at every step" in text
     assert "- Attention: no benefit shown." in text
     for heading in (

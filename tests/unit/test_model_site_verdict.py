@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from model.domain import Sex
-from model.site_verdict import LEAST_NEGATIVES, LEAST_POSITIVES, Floors, SiteRows, Verdict, _half, judge_site
+from model.evaluation.metrics import Confusion, Interval
+from model.site_verdict import (
+    LEAST_NEGATIVES,
+    LEAST_POSITIVES,
+    Floors,
+    SiteRows,
+    Verdict,
+    _below_floors,
+    _half,
+    _miscalibrated,
+    judge_site,
+)
 
 T_HIGH = 0.30
 
@@ -97,6 +108,70 @@ def test_the_verifying_half_holds_half_of_what_each_sex_is_judged_on(seed, count
             members = own & (rows.truth == label)
             if members.sum() >= least:
                 assert (members & ~half).sum() >= least / 2
+
+
+@pytest.mark.parametrize(("digits", "orders"), [(16, 20), (2, 3)])
+def test_the_order_of_the_rows_changes_no_verdict_and_no_figure(digits, orders):
+    rows = of_counts((110, 160), (10, 30), seed=7)
+    p = np.round(rows.probability, digits)  # equal rows in any order are the same
+    rows = SiteRows(probability=p, flagged=p >= T_HIGH, truth=rows.truth, sex=rows.sex)
+    found = verdict(rows)
+    assert found.groups[0].local is not None
+    rng = np.random.default_rng(3)
+    assert all(verdict(rows.only(rng.permutation(rows.truth.size))) == found for _ in range(orders))
+
+
+def with_men(*, ill, found, others, flagged):
+    """A good site with few men, so many of whom are flagged."""
+    rows = site(6000, separation=2.6)
+    men = np.array([s is Sex.MALE for s in rows.sex])
+    kinds = (
+        (rows.truth == 1, rows.flagged, found),
+        (rows.truth == 1, ~rows.flagged, ill - found),
+        (rows.truth == 0, rows.flagged, flagged),
+        (rows.truth == 0, ~rows.flagged, others - flagged),
+    )
+    few = [np.flatnonzero(men & truth & decided)[:count] for truth, decided, count in kinds]
+    assert [own.size for own in few] == [count for *_, count in kinds]
+    return rows.only(np.concatenate([np.flatnonzero(~men), *few]))
+
+
+def test_men_too_few_to_pass_who_surely_fail_are_not_unknown():
+    found = verdict(with_men(ill=60, found=29, others=300, flagged=30))
+    men = found.groups[2]
+    assert (found.groups[0].verdict, found.groups[1].verdict) == (Verdict.ACCEPTED, Verdict.ACCEPTED)
+    assert men.table == Confusion(tp=29, fp=30, fn=31, tn=270)
+    assert "SEN 0.483, upper bound 0.607 below the floor 0.8" in men.because
+    assert men.verdict is Verdict.NOT_ACCEPTED
+    assert found.verdict is Verdict.NOT_ACCEPTED
+    unspecific = verdict(with_men(ill=10, found=10, others=100, flagged=60))
+    assert unspecific.groups[2].verdict is Verdict.NOT_ACCEPTED
+
+
+@pytest.mark.parametrize(("ill", "found"), [(60, 45), (1, 0), (2, 0), (0, 0)])
+def test_men_too_few_who_may_be_as_good_are_shown_and_not_judged(ill, found):
+    said = verdict(with_men(ill=ill, found=found, others=60, flagged=6))
+    assert (said.verdict, said.groups[2].verdict) == (Verdict.ACCEPTED, Verdict.INSUFFICIENT_DATA)
+    assert said.groups[2].table == Confusion(tp=found, fp=6, fn=ill - found, tn=54)
+
+
+def test_few_men_are_seen_as_the_local_calibration_reports_them():
+    found = verdict(of_counts((400, 800), (40, 60), seed=3))
+    men = found.groups[2]
+    assert found.verdict is Verdict.LOCAL_CALIBRATION
+    assert men.verdict is Verdict.INSUFFICIENT_DATA
+    assert men.table is not None
+    assert men.table.tp + men.table.fn == 20
+
+
+def test_no_text_says_that_a_figure_misses_a_bar_it_equals():
+    table = Confusion(tp=92, fn=13, tn=950, fp=50)
+    assert _below_floors(table, Floors()) == ("SEN 0.876, lower bound 0.7996 not above the floor 0.8",)
+    slope, large = Interval(value=0.7996, low=0.7, high=0.9), Interval(value=-0.3004, low=-0.4, high=-0.1)
+    assert [why.split(" (")[0] for why in _miscalibrated(slope, large)] == [
+        "calibration slope 0.7996",
+        "calibration in the large -0.3004",
+    ]
 
 
 def test_weak_discrimination_is_not_accepted_and_no_calibration_is_offered():

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from support.tiny_bundle import copy_tiny_bundle
@@ -15,6 +21,10 @@ from model.screener import DEMO_BUNDLE
 from node import active_model
 from node.active_model import activation, active_bundle, known_bundles, wait_for_change
 from node.cli import app
+from node.doctor import Mark, examine
+from node.process import look_into_ledger, open_settings_inbox, open_settings_ledger
+from node.store.installation import installation_identity, noted_activation
+from node.store.migrate import LEDGER, upgrade
 
 
 @pytest.fixture
@@ -120,6 +130,114 @@ def test_a_damaged_record_stops_the_next_start_not_the_running_worker(site, monk
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
     assert wait_for_change(stop, settings, serving) is False
+
+
+def restored(site, tmp_path, *, without=()):
+    """The site's settings with its data directory copied elsewhere, as after a restore."""
+    there = tmp_path / "restored"
+    shutil.copytree(tmp_path / "data", there, ignore=shutil.ignore_patterns(*without))
+    config = tmp_path / "restored.toml"
+    config.write_text(site.read_text().replace(f"{tmp_path}/data", str(there)))
+    return load(config)
+
+
+def test_a_restore_with_the_bundles_serves_what_served(site, tmp_path):
+    osteon("model", "activate", "first", "--by", "x", "-c", str(site))
+    there = restored(site, tmp_path)
+    assert active_bundle(there) == there.storage.data_dir / "bundles" / "first"
+
+
+def noted(settings):
+    """What the ledger knows of the activation."""
+    ledger = look_into_ledger(settings)
+    with ledger.read() as c:
+        found = json.loads(noted_activation(c))
+    ledger.close()
+    return found
+
+
+def documented(heading, tmp_path):
+    """The commands of a chapter of operate.md, by block, for folders of this test and the account that runs it."""
+    text = (Path(__file__).parents[2] / "deploy" / "docs" / "operate.md").read_text(encoding="utf-8")
+    chapter = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    for theirs, ours in (
+        ("/opt/osteon/.venv/bin/python", f"{sys.executable} -P"),
+        ("/var/lib/osteon", f"{tmp_path}/data"),
+        ("/backup", f"{tmp_path}/backup"),
+        ("osteon:", f"{os.getuid()}:{os.getgid()}"),
+    ):
+        chapter = chapter.replace(theirs, ours)
+    return re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL)
+
+
+def test_the_documented_backup_and_restore_keep_the_model_that_serves(site, tmp_path):
+    osteon("model", "activate", "first", "--by", "x", "-c", str(site))
+    settings = load(site)
+    open_settings_inbox(settings).close()
+    (tmp_path / "backup").mkdir()
+    backup, restore = documented("Backup and restore", tmp_path)
+    subprocess.run(["sh", "-euc", backup], check=True)
+    before = activation(settings)
+    subprocess.run(["sh", "-euc", restore], check=True)
+    assert (activation(settings), active_bundle(settings)) == (before, tmp_path / "data" / "bundles" / "first")
+    assert noted(settings)["name"] == "first"
+    shutil.rmtree(tmp_path / "data" / "bundles")  # as a backup by the older instructions had it
+    with pytest.raises(SettingsError, match="is not there, and first was activated"):
+        active_bundle(settings)
+
+
+@pytest.mark.parametrize("without", ["bundles", "active.json", "first"])
+def test_a_restore_without_the_bundles_serves_nothing(site, tmp_path, without):
+    osteon("model", "activate", "first", "--by", "x", "-c", str(site))
+    there = restored(site, tmp_path, without=[without])
+    with pytest.raises(SettingsError, match=r"is not there.*bring bundles/ back from the backup"):
+        active_bundle(there)
+    assert next(one for one in examine(there) if "is not there" in one.what).mark is Mark.FAIL
+    copy_tiny_bundle(there.storage.data_dir / "bundles" / "first")
+    osteon("model", "activate", "first", "--by", "x", "-c", str(tmp_path / "restored.toml"))
+    assert active_bundle(there) == there.storage.data_dir / "bundles" / "first"
+
+
+def test_a_record_that_is_deleted_does_not_bring_the_demonstration_bundle_back(site, monkeypatch):
+    """The worker that serves hears of another activation and begins anew; the new one serves nothing."""
+    settings = load(site)
+    osteon("model", "activate", "first", "--by", "x", "-c", str(site))
+    serving = activation(settings)
+    (settings.storage.data_dir / "bundles" / "active.json").unlink()
+    monkeypatch.setattr(active_model, "LOOK_SECONDS", 0.01)
+    assert wait_for_change(threading.Event(), settings, serving) is True
+    with pytest.raises(SettingsError, match="first was activated"):
+        active_bundle(settings)
+
+
+def test_the_demonstration_bundle_needs_no_record_although_it_was_activated(site):
+    settings = load(site)
+    digest = active_model.manifest_digest(DEMO_BUNDLE)
+    active_model.activate(settings, "demo", by="x", bundle_id="osteon-demo", digest=digest)
+    (settings.storage.data_dir / "bundles" / "active.json").unlink()
+    assert active_bundle(settings) is None
+
+
+def test_an_activation_older_than_the_ledgers_note_of_it_is_noted_by_the_next_worker(site):
+    settings = load(site)
+    older = look_into_ledger(settings)
+    with older.begin() as c:
+        upgrade(c, LEDGER, "0012")
+        assert noted_activation(c) == ""
+    older.close()
+    assert active_bundle(settings) is None
+    ledger = open_settings_ledger(settings)
+    serving = active_model.Activation(name="first", manifest_sha256="0", by="x", at="2026-01-01T00:00:00+00:00")
+    with ledger.begin() as c:
+        installation_identity(c)
+        active_model.note(c, None)
+        assert noted_activation(c) == ""
+        active_model.note(c, serving)
+        active_model.note(c, None)
+        assert json.loads(noted_activation(c))["name"] == "first"
+    ledger.close()
+    with pytest.raises(SettingsError, match="first was activated"):
+        active_bundle(settings)
 
 
 def test_an_idle_worker_hears_of_another_activation(site, monkeypatch):
