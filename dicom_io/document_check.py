@@ -56,6 +56,8 @@ _IN_ENHANCED: Final = {
     "TIME": {"CONTAINS", "HAS ACQ CONTEXT"},
 }
 """Value types and relations the node uses, all of them in Enhanced SR (PS3.3 A.35.2.3.1)."""
+_TITLES: Final = ("ContentDescription", "DocumentTitle")
+"""Beside the Series Description, what lists and viewers show of a presentation state or a document."""
 _OF_CONTAINERS: Final = ("CONTAINS", "HAS OBS CONTEXT")
 
 
@@ -155,16 +157,19 @@ def _disclaimers(finished: Finished, context: ReportContext, *, simulated: bool)
         told = wording.disclaimer(language) in text
         if not told or (simulated and wording.simulated_training(language) not in text):
             yield f"I4 disclaimer missing in {name.value}"
-    own = wording.series_description(page=False, simulated=simulated, language=language)
+    own = wording.series_description(simulated=simulated, language=language)
     of_series = (None if context.amends is None else context.amends.series_description) or own
     if finished.document.get("SeriesDescription") != of_series:
         yield "I4 disclaimer missing in Series Description"
     if simulated and not any(wording.simulated_training(spoken) in of_series for spoken in Language):
         yield "I4 the series of the earlier versions does not say that the training was simulated"
-    of_page = wording.page_description(context.version, simulated=simulated, language=language)
-    page = finished.companions.get("page")
-    if page is not None and page.get("SeriesDescription") != of_page:
-        yield "I4 disclaimer missing in Series Description of the page"
+    for kind, one in finished.companions.items():
+        of_kind = wording.companion_series(kind, context.version, simulated=simulated, language=language)
+        if one.get("SeriesDescription") != of_kind:
+            yield f"I4 disclaimer missing in Series Description of the {kind}"
+        for title in _TITLES:
+            if simulated and title in one and wording.simulated_training(language) not in str(one[title].value):
+                yield f"I4 simulated training missing in {title} of the {kind}"
 
 
 def _flags(finished: Finished, context: ReportContext, *, simulated: bool) -> Iterator[str]:

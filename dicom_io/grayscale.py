@@ -16,10 +16,10 @@ from pydicom.dataset import Dataset
 
 from dicom_io.decoding import PixelFormat
 from dicom_io.element import integer, items, number, numbers, text
+from dicom_io.lut import read_lut
 
 Values = npt.NDArray[np.float64]
 
-_DESCRIPTOR_FIELDS: Final = 3
 _FULL_16_BIT: Final = 1 << 16
 _EXACT_COUNTS: Final = 1 << 24
 """OpenCV counts in float32, which is exact up to here."""
@@ -123,37 +123,14 @@ def _stretch(values: Values, counts: npt.NDArray[np.int64]) -> Values:
 
 def _first_lut(dataset: Dataset, sequence: str, *, signed: bool) -> Callable[[Values], tuple[Values, float]] | None:
     """The first usable LUT of the sequence (PS3.3 C.11.1.1) as a function to (output, largest output)."""
-    item = next(items(dataset, sequence), None)
-    if item is None:
+    lut = read_lut(next(items(dataset, sequence), Dataset()))
+    if lut is None:
         return None
-    descriptor = numbers(item, "LUTDescriptor")
-    if len(descriptor) != _DESCRIPTOR_FIELDS:
-        return None
-    count, first, bits = (int(field) for field in descriptor)
-    count = count % _FULL_16_BIT or _FULL_16_BIT  # 0 means 65536, and a signed reader may have made it negative
-    if signed and first >= _FULL_16_BIT // 2:
-        first -= _FULL_16_BIT
-    data = _lut_data(item, count, bits)
-    if data is None:
-        return None
-    maximum = float((1 << bits) - 1)
+    first = lut.first - _FULL_16_BIT if signed and lut.first >= _FULL_16_BIT // 2 else lut.first
+    maximum = float((1 << lut.bits) - 1)
 
     def look_up(values: Values) -> tuple[Values, float]:
-        index = np.clip(np.rint(values) - first, 0, count - 1).astype(np.int64)
-        return np.minimum(data[index], maximum), maximum
+        index = np.clip(np.rint(values) - first, 0, lut.entries.size - 1).astype(np.int64)
+        return np.minimum(lut.entries[index], maximum), maximum
 
     return look_up
-
-
-def _lut_data(item: Dataset, count: int, bits: int) -> Values | None:
-    """LUT Data (0028,3006): words, or bytes packed into words where `bits` is 8."""
-    raw = item.get("LUTData")
-    if not 1 <= bits <= 16:  # noqa: PLR2004 - PS3.3 C.11.1.1.1
-        return None
-    if isinstance(raw, bytes):
-        words = np.frombuffer(raw[: len(raw) // 2 * 2], ">u2" if item.original_encoding[1] is False else "<u2")
-        packed = words.size < count
-        data = (words.astype("<u2").view(np.uint8) if packed else words).astype(np.float64)
-    else:
-        data = np.asarray(numbers(item, "LUTData")) % _FULL_16_BIT
-    return data[:count] if data.size >= count else None

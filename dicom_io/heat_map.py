@@ -45,7 +45,12 @@ def build_heat_map(
     capture = Capture(
         kind="heat-map",
         series_number=SERIES_NUMBER,
-        description=wording.versioned(words.HEAT_MAP.say(context.language), context.version),
+        description=wording.companion_series(
+            "heat-map",
+            context.version,
+            simulated=result.model.simulated_training,
+            language=context.language,
+        ),
         derivation="Film with the attention of an image model",
     )
     pixels = np.asarray(canvas.image, np.uint8)
@@ -66,7 +71,7 @@ def draw_heat_map(radiograph: Radiograph, result: Scored, context: ReportContext
     canvas = Canvas(full, foot + 16 + lines * round(_FINE * 1.32))
     canvas.box((0, 0, *canvas.image.size), fill=INK)
     canvas.picture(((full - width) // 2, 2 * _STRIP), Image.fromarray(film))
-    _strip(canvas, words.HEAT_MAP.say(language), 0, (full, SLATE, 27))
+    _strip(canvas, wording.companion_series("heat-map", simulated=False, language=language), 0, (full, SLATE, 27))
     simulated = model.simulated_training
     second = wording.simulated_training(language) if simulated else f"{model.name} {model.version}"
     _strip(canvas, second, _STRIP, (full, RED if simulated else SLATE, 20))

@@ -32,20 +32,23 @@ def build_key_objects(
     """Build the object over the source image and, where there is one, the page."""
     named = companion_reference(header, Companion.KOS, context, digest=digest)
     intended = wording.intended_use(simulated=model.simulated_training, language=context.language)
+    said = words.KOS_IMAGE_ALONE if page is None else words.KOS_DESCRIPTION
     objects = [copy.deepcopy(one) for one in (header, page) if one is not None]
     document = KeyObjectSelectionDocument(
         evidence=objects,
         content=key_object_tree(
             objects,
             title=codes.OF_INTEREST,
-            description=words.KOS_DESCRIPTION.say(context.language, disclaimer=intended),
+            description=said.say(context.language, disclaimer=intended),
             context=context,
         ),
         series_instance_uid=named.series,
         series_number=SERIES_NUMBER,
         sop_instance_uid=named.instance,
         instance_number=1,
-        series_description=wording.versioned(words.KOS_SERIES.say(context.language), context.version),
+        series_description=wording.companion_series(
+            Companion.KOS, context.version, simulated=model.simulated_training, language=context.language
+        ),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **base_arguments(header, model, context),
     )

@@ -7,6 +7,8 @@ print. Sentences come from the wording table (`words`, `page_words`), drawing fr
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import Final
 
 import numpy as np
@@ -15,7 +17,7 @@ from pydicom.valuerep import DA, TM, PersonName
 
 from dicom_io import page_panels, page_scale, wording
 from dicom_io import page_words as words
-from dicom_io.canvas import GREY, INK, Canvas, wrapped
+from dicom_io.canvas import GREY, Canvas, wrapped
 from dicom_io.document_check import ReportInvalid
 from dicom_io.envelope import ReportContext, local_time
 from dicom_io.outcomes import Statement, Withdrawn
@@ -33,6 +35,8 @@ _SMALL: Final = 17
 _TEXT_LEFT: Final = LEFT + _FILM_WIDTH + 30
 _LIMIT: Final = HEIGHT - STRIP - FOOTER
 """Lowest y above the footer."""
+_COMPOSABLE: Final = re.compile("[^\uf900-\ufaff\U0002f800-\U0002fa1f]+")
+"""Everything but CJK compatibility ideographs."""
 
 
 def build_page(
@@ -88,34 +92,39 @@ def draw_statement_page(header: Dataset, said: Statement, context: ReportContext
     why = WITHDRAWN_WHY if isinstance(said, Withdrawn) else NOT_ANALYSED_WHY
     canvas.text((LEFT, y), why.say(language), 26, weight=BOLD, width=RIGHT - LEFT)
     y += 46
-    for sentence in wording.because(said, language=language):
-        canvas.box((LEFT + 2, y + 13, LEFT + 10, y + 21), fill=INK)
-        y = canvas.paragraph((LEFT + 26, y), sentence, 24, width=RIGHT - LEFT - 26, lines=6) + 10
+    page_panels.reasons(canvas, wording.because(said, language=language), (y, _LIMIT - 34))
+    image = words.SOURCE_IMAGE.say(language, uid=header.SOPInstanceUID)
+    canvas.text((LEFT, _LIMIT - 26), image, _SMALL, colour=GREY, width=RIGHT - LEFT)
     page_panels.footer(canvas, said.model, facts)
     return canvas
 
 
-def _captured(header: Dataset, canvas: Canvas, model: ModelFacts, context: ReportContext, *, digest: str) -> Dataset:
-    _check_words(canvas, model, context)
-    simulated = model.simulated_training
-    capture = Capture(
-        kind="page",
-        series_number=SERIES_NUMBER,
-        description=wording.page_description(context.version, simulated=simulated, language=context.language),
-        derivation="Report page of an automatic screening result",
-    )
-    pixels = np.asarray(canvas.image, np.uint8)
-    return secondary_capture(header, pixels, capture, context, model=model, digest=digest)
+def check_words(canvas: Canvas, model: ModelFacts, context: ReportContext) -> None:
+    """Invariant I4 on the page: nothing of the disclaimer was shortened away.
 
+    Raises:
+        ReportInvalid: the disclaimer or the simulated-training banner does not stand on the page in full.
 
-def _check_words(canvas: Canvas, model: ModelFacts, context: ReportContext) -> None:
-    """Invariant I4 on the page: nothing of the disclaimer was shortened away."""
+    """
     said = " ".join(canvas.written)
     if wording.disclaimer(context.language) not in said:
         raise ReportInvalid(["I4 disclaimer missing on the page"])
     banners = said.count(wording.simulated_training(context.language))
     if model.simulated_training and banners != 2:  # noqa: PLR2004 - top and bottom
         raise ReportInvalid(["I4 simulated-training banner missing on the page"])
+
+
+def _captured(header: Dataset, canvas: Canvas, model: ModelFacts, context: ReportContext, *, digest: str) -> Dataset:
+    check_words(canvas, model, context)
+    simulated = model.simulated_training
+    capture = Capture(
+        kind="page",
+        series_number=SERIES_NUMBER,
+        description=wording.companion_series("page", context.version, simulated=simulated, language=context.language),
+        derivation="Report page of an automatic screening result",
+    )
+    pixels = np.asarray(canvas.image, np.uint8)
+    return secondary_capture(header, pixels, capture, context, model=model, digest=digest)
 
 
 def _caption_height(text: str) -> int:
@@ -158,13 +167,21 @@ def _name_groups(name: PersonName | str | None) -> list[str]:
         return []
     person = name if isinstance(name, PersonName) else PersonName(name)
     groups = ((person.alphabetic, ", "), (person.ideographic, " "), (person.phonetic, " "))
-    return [_readable(str(group), between) for group, between in groups]
+    return [_readable(_composed(str(group)), between) for group, between in groups]
 
 
 def _readable(group: str, between: str) -> str:
-    family, _, rest = group.partition("^")
-    given = " ".join(part for part in rest.split("^") if part)
-    return f"{family}{between}{given}" if given else family
+    family, *rest = (" ".join(part.split()) for part in group.split("^"))
+    given = " ".join(part for part in rest if part)
+    return between.join(part for part in (family, given) if part)
+
+
+def _composed(text: str) -> str:
+    """Letters and their marks as one character (NFC): set apart, the PDF would draw the mark beside its letter.
+
+    Compatibility ideographs stay as they are: NFC makes another form of the same character of them, and a name has its.
+    """
+    return _COMPOSABLE.sub(lambda run: unicodedata.normalize("NFC", run.group()), text)
 
 
 def _date(value: object) -> str:

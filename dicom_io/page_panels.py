@@ -6,12 +6,13 @@ smaller than 18 px unless it has to shrink: on a screen of 1280 x 1024 the page 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from dicom_io import page_words as words
 from dicom_io import wording
-from dicom_io.canvas import GREY, INK, RED, SHADE, SLATE, WHITE, Canvas, Point, wrapped
+from dicom_io.canvas import GREY, INK, RED, SHADE, SLATE, SMALLEST, WHITE, Canvas, Point, wrapped
 from dicom_io.outcomes import Statement, Withdrawn
 from dicom_io.typeface import BOLD, REGULAR, can_draw
 from dicom_io.words import FEMALE, MALE, Language
@@ -31,7 +32,12 @@ _OUTCOME: Final = 182
 _LINE: Final = 20
 """Size of ordinary text."""
 _FINE: Final = 18
-_SEXES: Final = {"F": FEMALE, "M": MALE}
+_REASON: Final = 24
+_APART: Final = 10
+"""Pixels between two reasons."""
+_POINT: Final = 26
+"""Pixels that the point before each takes."""
+_SEXES: Final = {"F": FEMALE, "M": MALE, "O": words.SEX_OTHER}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +94,7 @@ def patient(canvas: Canvas, facts: PageFacts, y: float) -> float:
         canvas.text((LEFT, y), identity, 36, weight=BOLD, width=INNER)
         second = [(words.NAME_NOT_DRAWN if facts.name_groups else words.NAME_NOT_STATED).say(say)]
     born = words.BORN.say(say, value=facts.birth_date) if facts.birth_date else words.BIRTH_NOT_STATED.say(say)
-    sex = _SEXES[facts.sex].say(say) if facts.sex in _SEXES else ""
+    sex = _SEXES.get(facts.sex, words.SEX_NOT_STATED).say(say)
     _facts_line(canvas, (LEFT, y + 50), [*second, born, sex], weight=600)
     study = words.STUDY.say(say, value=facts.study) if facts.study else words.STUDY_NOT_STATED.say(say)
     number = words.ACCESSION.say(say, value=facts.accession) if facts.accession else words.NO_ACCESSION.say(say)
@@ -133,6 +139,17 @@ def statement(canvas: Canvas, said: Statement, y: float, language: Language) -> 
     return y + _OUTCOME
 
 
+def reasons(canvas: Canvas, sentences: Sequence[str], span: tuple[float, float]) -> None:
+    """Why there is no result, one point each, between two y: as large as lets all of it stand there."""
+    y, bottom = span
+    size = next((size for size in range(_REASON, SMALLEST, -1) if _tall(sentences, size) <= bottom - y), SMALLEST)
+    for sentence in sentences:
+        rows = max(1, int((bottom - y) // round(size * 1.32)))
+        middle = y + size * 0.7
+        canvas.box((LEFT + 2, middle - 4, LEFT + 10, middle + 4), fill=INK)
+        y = canvas.paragraph((LEFT + _POINT, y), sentence, size, width=INNER - _POINT, lines=rows) + _APART
+
+
 def quality(canvas: Canvas, result: Scored, bottom: float, language: Language) -> float:
     """Whether the input was fit for analysis, ending at `bottom`; returns its top. A limitation is hatched and bold."""
     limited = result.quality is Quality.LIMITED
@@ -162,6 +179,12 @@ def footer(canvas: Canvas, model: ModelFacts, facts: PageFacts) -> None:
     canvas.text((LEFT, top + 91), line, _FINE, colour=GREY, width=INNER)
     line = words.MADE.say(say, made=facts.made, node=facts.node, serial=facts.serial)
     canvas.text((LEFT, top + 116), line, _FINE, colour=GREY, width=INNER)
+
+
+def _tall(sentences: Sequence[str], size: int) -> int:
+    """Pixels that the points take, one below the other."""
+    rows = (len(wrapped(one, size, REGULAR, width=INNER - _POINT, lines=99)) for one in sentences)
+    return sum(_APART + round(size * 1.32) * count for count in rows)
 
 
 def _names(canvas: Canvas, names: list[str], facts: PageFacts, y: float) -> None:

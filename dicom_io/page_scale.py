@@ -13,7 +13,7 @@ from dicom_io import wording
 from dicom_io.canvas import GREY, INK, PALE, SHADE, WHITE, Canvas, Point, wrapped
 from dicom_io.page_panels import LEFT, RIGHT
 from dicom_io.typeface import BOLD, REGULAR, face_of, length
-from dicom_io.words import Language
+from dicom_io.words import NOT_USED, Language
 from model.domain import ClinicalInput, Mode, Scored
 
 _AXIS: Final = (296, 844)
@@ -58,10 +58,12 @@ def clinical(canvas: Canvas, result: Scored, at: Point, bottom: float, language:
     left, y = at
     width = RIGHT - left
     canvas.text((left, y), words.CLINICAL_INPUTS.say(language), 24, weight=BOLD)
-    found = wording.match(result.match, language=language)
+    found = _sentence(wording.match(result.match, language=language))
     weight = REGULAR if result.match.joins else BOLD
-    text = f"{found[:1].upper()}{found[1:]}."
-    y = canvas.paragraph((left, y + 35), text, 19, width=width, lines=2, weight=weight) + 8
+    y = canvas.paragraph((left, y + 35), found, 19, width=width, lines=2, weight=weight) + 8
+    if result.mode is Mode.IMAGE_ONLY and any(item.value is not None for item in result.inputs):
+        unused = _sentence(NOT_USED.say(language))
+        y = canvas.paragraph((left, y - 4), unused, 19, width=width, lines=2, weight=BOLD) + 8
     tools = wording.comparison(result.comparators, language=language)
     tools = words.TOOLS.say(language, tools=tools) if tools else ""
     rows = min(3, len(wrapped(tools, _FINE, REGULAR, width=width, lines=99)))
@@ -104,7 +106,7 @@ def _compact(canvas: Canvas, at: Point, item: ClinicalInput, language: Language)
 
 
 def _input(canvas: Canvas, at: Point, item: ClinicalInput, result: Scored, language: Language) -> float:
-    """One input; returns the y below it. Why it is missing stands above all of them when no record was found."""
+    """One input; returns the y below it. That none was used, or no record found, stands above all of them."""
     x, y = at
     missing = item.value is None
     weight, colour = (REGULAR, GREY) if missing else (BOLD, INK)
@@ -112,16 +114,19 @@ def _input(canvas: Canvas, at: Point, item: ClinicalInput, result: Scored, langu
     canvas.text((x, y), name, 20, weight=weight, colour=colour, width=RIGHT - x - 190)
     canvas.text((RIGHT, y), wording.value(item, language=language), 20, weight=weight, colour=colour, width=180,
                 anchor="ra")  # fmt: skip
-    if missing and not result.match.joins:
-        return y + 34
     if missing:
-        line = wording.missing_because(result, language=language)
+        line = wording.missing_because(item, result.match, language=language)
     else:
         age = [] if item.age_days is None else [wording.value_age(item.age_days, language=language)]
-        used = result.mode is Mode.IMAGE_AND_CLINICAL
-        line = ", ".join([*age, wording.source_of(item, used=used, language=language)])
+        line = ", ".join([*age, wording.source_of(item, used=True, language=language)])
+    if not line:
+        return y + 34
     canvas.text((x, y + 25), line, _FINE, colour=GREY, width=RIGHT - x)
     return y + _INPUT
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _zones(canvas: Canvas, result: Scored, span: tuple[float, float], language: Language) -> None:

@@ -18,6 +18,8 @@ NAME_NOT_DRAWN: Final = Phrase(
     en="name cannot be drawn here, see viewer", de="Name hier nicht darstellbar, siehe Viewer"
 )
 NAME_NOT_STATED: Final = Phrase(en="name not stated", de="Name nicht angegeben")
+SEX_NOT_STATED: Final = Phrase(en="sex not stated", de="Geschlecht nicht angegeben")
+SEX_OTHER: Final = Phrase(en="sex: other", de="Geschlecht: andere Angabe")
 BORN: Final = Phrase(en="born {value}", de="geb. {value}")
 BIRTH_NOT_STATED: Final = Phrase(en="birth date not stated", de="Geburtsdatum nicht angegeben")
 STUDY: Final = Phrase(en="Study {value}", de="Studie {value}")
@@ -52,7 +54,7 @@ MORE_INPUTS: Final = Phrase(
 TOOLS: Final = Phrase(
     en="Published tools, for comparison only: {tools}", de="Veröffentlichte Scores, nur zum Vergleich: {tools}"
 )
-QUALITY: Final = Phrase(en="Input quality: {quality}", de="Bildqualität: {quality}")
+QUALITY: Final = Phrase(en="Input quality: {quality}", de="Eingangsdaten: {quality}")
 QUALITY_PASS: Final = Phrase(en="acceptable for analysis.", de="für die Auswertung geeignet.")
 QUALITY_LIMITED: Final = Phrase(en="LIMITED, interpret with caution.", de="EINGESCHRÄNKT, mit Vorsicht zu bewerten.")
 MODEL: Final = Phrase(
@@ -64,26 +66,20 @@ MADE: Final = Phrase(
     de="{made}, Knoten {node}, Installation {serial}. Automatisch erstellt, nicht ärztlich geprüft.",
 )
 
-HEAT_MAP: Final = Phrase(en="AI attention map - NOT FOR DIAGNOSIS", de="KI-Aufmerksamkeitskarte - NICHT ZUR DIAGNOSE")
-"""Burned in, and the name of the series."""
+SOURCE_IMAGE: Final = Phrase(en="Image {uid}", de="Bild {uid}")
+"""By its SOP Instance UID, on a page that shows none."""
 HEAT_MAP_EXPLAINED: Final = Phrase(
     en="Outlines hold half and four fifths of the model's attention; they mark no finding.",
     de="Umrisse: die Hälfte und vier Fünftel der Modell-Aufmerksamkeit; sie markieren keinen Befund.",
-)
-GSPS_SERIES: Final = Phrase(
-    en="AI osteoporosis overlay - NOT FOR DIAGNOSIS", de="KI-Osteoporose-Overlay - NICHT ZUR DIAGNOSE"
 )
 GSPS_FIELD: Final = Phrase(en="AI: analysed field", de="KI: ausgewertetes Feld")
 GSPS_ATTENTION: Final = Phrase(
     en="AI: half of the model's attention; marks no finding",
     de="KI: Hälfte der Modell-Aufmerksamkeit; markiert keinen Befund",
 )
-PDF_SERIES: Final = Phrase(en="AI osteoporosis PDF - NOT FOR DIAGNOSIS", de="KI-Osteoporose-PDF - NICHT ZUR DIAGNOSE")
+KOS_IMAGE_ALONE: Final = Phrase(en="Image screened by AI. {disclaimer}", de="Durch KI ausgewertetes Bild. {disclaimer}")
 KOS_DESCRIPTION: Final = Phrase(
     en="Image screened by AI, and the page of the result. {disclaimer}",
     de="Durch KI ausgewertetes Bild und die Seite mit dem Ergebnis. {disclaimer}",
 )
 PDF_TITLE: Final = Phrase(en="Osteoporosis screening result", de="Ergebnis des Osteoporose-Screenings")
-KOS_SERIES: Final = Phrase(
-    en="AI osteoporosis key images - NOT FOR DIAGNOSIS", de="KI-Osteoporose-Schlüsselbilder - NICHT ZUR DIAGNOSE"
-)

@@ -1,7 +1,8 @@
 """Analysed field and attention outline as a Grayscale Softcopy Presentation State (PS3.3 A.33.1): off unless asked for.
 
 For viewers that lay it over the image. It must not change how the image looks: highdicom always writes the polarity of
-MONOCHROME2, which turns a MONOCHROME1 image into its negative (trap H14), so the shape is set from the source.
+MONOCHROME2, which turns a MONOCHROME1 image into its negative (trap H14), so the shape is set from the source; and what
+it says of the grey scale comes from `softcopy`, since highdicom copies it strictly or wrongly.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from dicom_io.attention import attention_outline
 from dicom_io.envelope import Companion, ReportContext, base_arguments, companion_reference, local_time, stamp
 from dicom_io.page_film import ATTENTION_SHARE
 from dicom_io.report_tree import analysed_frame
+from dicom_io.softcopy import take_grayscale
 from dicom_io.tree_parts import frame_corners
 from model.domain import Radiograph, Scored
 
@@ -46,11 +48,13 @@ def build_presentation_state(
     header: Dataset, radiograph: Radiograph, result: Scored, context: ReportContext, *, digest: str
 ) -> Dataset:
     """Build the object; `secondary_capture.secondary_capture` says what the arguments are."""
+    grayscale = take_grayscale(header)
     named = companion_reference(header, Companion.GSPS, context, digest=digest)
     if "SamplesPerPixel" not in header:  # what was decoded had one; highdicom asks
         header.SamplesPerPixel = 1
     arguments = base_arguments(header, result.model, context)
     del arguments["content_date"], arguments["content_time"]  # a presentation state has creation date and time instead
+    simulated = result.model.simulated_training
     layer = GraphicLayer(_LAYER, order=1, description=words.STRIP.say(context.language))
     state = GrayscaleSoftcopyPresentationState(
         referenced_images=[header],
@@ -59,13 +63,16 @@ def build_presentation_state(
         sop_instance_uid=named.instance,
         instance_number=1,
         content_label=_LABEL,
-        content_description=wording.headline(result, language=context.language),
+        content_description=wording.companion_series(Companion.GSPS, simulated=simulated, language=context.language),
         graphic_layers=[layer],
         graphic_annotations=[_annotation(header, layer, radiograph, result, context)],
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=wording.versioned(words.GSPS_SERIES.say(context.language), context.version),
+        series_description=wording.companion_series(
+            Companion.GSPS, context.version, simulated=simulated, language=context.language
+        ),
         **arguments,
     )
+    state.update(grayscale)
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
         state.PresentationLUTShape = "INVERSE"
     state.BodyPartExamined = "CHEST"  # else a laterality is required (PS3.3 C.7.3.1)

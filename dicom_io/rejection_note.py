@@ -20,7 +20,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from dicom_io import codes, uids
+from dicom_io import codes, uids, wording
 from dicom_io.as_received import finished
 from dicom_io.document_check import ReportInvalid
 from dicom_io.envelope import ReportContext, base_arguments, companion_reference, stamp
@@ -30,7 +30,6 @@ from dicom_io.sr_class import SR_CLASSES
 from dicom_io.withdrawal import Earlier, read_earlier, stated_reason
 
 SERIES_NUMBER: Final = 9990
-_SERIES_DESCRIPTION: Final = "Rejection note: AI osteoporosis screen"
 
 
 class Rejection(enum.StrEnum):
@@ -119,7 +118,7 @@ def _document(
 ) -> KeyObjectSelectionDocument:
     header = earlier.reference.dataset
     rejected = sorted([str(one.SOPClassUID), str(one.SOPInstanceUID)] for one in objects)
-    digest = uids.content_digest([title, reason, rejected])
+    digest = uids.content_digest([title, reason, rejected, context.language])
     named = companion_reference(header, "note", context, digest=digest)
     note = KeyObjectSelectionDocument(
         evidence=list(objects),
@@ -128,7 +127,9 @@ def _document(
         series_number=SERIES_NUMBER,
         sop_instance_uid=named.instance,
         instance_number=1,
-        series_description=_SERIES_DESCRIPTION,
+        series_description=wording.companion_series(
+            "note", simulated=earlier.model.simulated_training, language=context.language
+        ),
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **base_arguments(header, earlier.model, context),
     )

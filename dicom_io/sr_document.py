@@ -77,9 +77,7 @@ def sr_document(
         instance_number=context.version,
         modality="SR",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=wording.series_description(
-            page=False, simulated=model.simulated_training, language=context.language
-        ),
+        series_description=wording.series_description(simulated=model.simulated_training, language=context.language),
         coding_schemes=[private_scheme()],
         **base_arguments(header, model, context),
     )

@@ -48,10 +48,14 @@ def can_draw(text: str) -> bool:
 
 
 def drawable(text: str) -> str:
-    """`text`, with `?` for what cannot be drawn. For texts whose loss is harmless; a name asks `can_draw` first."""
-    if can_draw(text):
-        return text
-    return "".join(c if c.isspace() or _has(_paths()[0], c) else "?" for c in text)
+    """`text` with plain spaces, and `?` for what cannot be drawn.
+
+    For texts whose loss is harmless; a name asks `can_draw` first.
+    """
+    spaced = "".join(" " if c.isspace() else c for c in text)  # a tab has no glyph: it would be drawn as a box
+    if can_draw(spaced):
+        return spaced
+    return "".join(c if c == " " or _has(_paths()[0], c) else "?" for c in spaced)
 
 
 def face_of(text: str, weight: int, *, among: str = "") -> Face:

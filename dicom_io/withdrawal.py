@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import highdicom as hd
 from pydicom.dataset import Dataset
+from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 
 from dicom_io import codes, wording
 from dicom_io.content_items import Point, named, walk
@@ -35,6 +36,8 @@ _MODEL_SHOWN: Final = {
 }
 """Algorithm Parameters (`dicom_io.tree_parts.model_parameters`) by the field of `ModelFacts` they hold."""
 _SIMULATED: Final = "training=simulated images"
+_MODALITIES: Final = {ComputedRadiographyImageStorage: "CR", DigitalXRayImageStorageForPresentation: "DX"}
+"""Of the image, whose class the report names; the report's own Modality is SR. Other classes hold films of several."""
 _OF_THE_DOCUMENT: Final = (
     "ContentSequence",
     "ContentTemplateSequence",
@@ -123,6 +126,7 @@ def _source_header(document: Dataset, region: Dataset) -> Dataset:
     header = Dataset()
     header.update({e.tag: copy.deepcopy(e) for e in document if e.keyword not in _OF_THE_DOCUMENT})
     header.SOPClassUID, header.SOPInstanceUID = image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID
+    header.Modality = _MODALITIES.get(image.ReferencedSOPClassUID, "")
     header.SeriesInstanceUID = next(
         series for _, series, instance, _ in document.get_evidence() if instance == image.ReferencedSOPInstanceUID
     )

@@ -17,7 +17,7 @@ from typing import Final
 
 from dicom_io import words
 from dicom_io.outcomes import NotAnalysed, Statement, Withdrawn
-from dicom_io.words import Language
+from dicom_io.words import Language, Phrase
 from model.domain import ClinicalInput, Comparator, MatchClass, Mode, Quality, Reason, Scored
 
 DISCLAIMER: Final = words.DISCLAIMER.en
@@ -62,7 +62,9 @@ def percentages(result: Scored) -> Percentages:
 
     """
     zone = result.t_low < result.t_high
-    decimals = _decimals(result, (result.t_high, result.t_low) if zone else (result.t_high,))
+    limits = (result.t_high, result.t_low) if zone else (result.t_high,)
+    printed = [p for p in (result.p_image, result.p_clinical, result.p_fused, *limits) if p is not None]
+    decimals = _decimals(result.probability, limits, printed)
     return Percentages(
         decisive=_percent(result.probability, decimals),
         image=_percent(result.p_image, decimals),
@@ -161,7 +163,8 @@ def inputs_used(result: Scored, *, language: Language = _ENGLISH) -> str:
     if not result.match.joins:
         why = match(result.match, language=language)
         return words.IMAGE_ONLY_NO_DATA.say(language, code=result.match, why=why)
-    return words.IMAGE_ONLY_INCOMPLETE.say(language)
+    complete = all(item.value is not None for item in result.inputs)
+    return (words.IMAGE_ONLY_NOT_APPLICABLE if complete else words.IMAGE_ONLY_INCOMPLETE).say(language)
 
 
 def at_prevalence(share: float, *, language: Language = _ENGLISH) -> str:
@@ -174,22 +177,15 @@ def intended_use(*, simulated: bool, language: Language = _ENGLISH) -> str:
     return f"{simulated_training(language)}. {disclaimer(language)}" if simulated else disclaimer(language)
 
 
-def series_description(*, page: bool, simulated: bool, language: Language = _ENGLISH) -> str:
-    """Series Description (0008,103E), at most 64 characters (LO)."""
-    if simulated:
-        kind = words.SIMULATED_PAGE if page else words.SIMULATED_SERIES
-        return kind.say(language) + simulated_training(language)
-    return (words.PAGE_SERIES if page else words.SERIES).say(language)
+def series_description(*, simulated: bool, language: Language = _ENGLISH) -> str:
+    """Series Description (0008,103E) of the SR, at most 64 characters (LO)."""
+    return _series(words.SERIES, words.SIMULATED_SERIES, simulated=simulated, language=language)
 
 
-def page_description(version: int, *, simulated: bool, language: Language = _ENGLISH) -> str:
-    """Series Description of a page; each version has a series of its own and says first which it is."""
-    return versioned(series_description(page=True, simulated=simulated, language=language), version)
-
-
-def versioned(description: str, version: int) -> str:
-    """A Series Description that says first which version its objects belong to, from the second on."""
-    return description if version == 1 else f"v{version} {description}"
+def companion_series(kind: str, version: int = 1, *, simulated: bool, language: Language = _ENGLISH) -> str:
+    """Series Description of what is sent beside the SR: each version has a series of its own and says first which."""
+    own = _series(words.COMPANIONS[kind], words.SIMULATED_COMPANIONS[kind], simulated=simulated, language=language)
+    return own if version == 1 else f"v{version} {own}"
 
 
 def replaces(version: int, moment: str, *, language: Language = _ENGLISH) -> str:
@@ -207,9 +203,11 @@ def reason(code: Reason, *, language: Language = _ENGLISH) -> str:
     return words.REASONS[code].say(language)
 
 
-def missing_because(result: Scored, *, language: Language = _ENGLISH) -> str:
-    """Why an expected clinical value is missing."""
-    return words.MISSING_BECAUSE.say(language) if result.match.joins else match(result.match, language=language)
+def missing_because(item: ClinicalInput, outcome: MatchClass, *, language: Language = _ENGLISH) -> str:
+    """Why an expected clinical value is missing; empty where the match class says it already."""
+    if item.variable in SEX_VARIABLES:
+        return words.SEX_MISSING.say(language)
+    return words.MISSING_BECAUSE.say(language) if outcome.joins else ""
 
 
 def source_of(item: ClinicalInput, *, used: bool, language: Language = _ENGLISH) -> str:
@@ -265,11 +263,16 @@ _UNIT_WORDS: Final = {"1": "", "{score}": "", "kg/m2": "kg/m²", "mL/min/{1.73_m
 _MONTHS_FROM_DAYS: Final = 100
 
 
-def _decimals(result: Scored, limits: Sequence[float]) -> int:
+def _series(plain: Phrase, before: Phrase, *, simulated: bool, language: Language) -> str:
+    return before.say(language) + simulated_training(language) if simulated else plain.say(language)
+
+
+def _decimals(decisive: float, limits: Sequence[float], printed: Sequence[float]) -> int:
     """The fewest that keep every order; some more where "0.0 %" or "100.0 %" would claim a certainty nobody has."""
     for decimals in range(1, MAX_DECIMALS + 1):
-        certain = decimals < _CERTAIN and not all(_keeps_order(result.probability, end, decimals) for end in (0.0, 1.0))
-        if not certain and all(_keeps_order(result.probability, limit, decimals) for limit in limits):
+        ends = [_keeps_order(p, end, decimals) for p in printed for end in (0.0, 1.0)]
+        certain = decimals < _CERTAIN and not all(ends)
+        if not certain and all(_keeps_order(decisive, limit, decimals) for limit in limits):
             return decimals
     msg = f"the probability cannot be told from its threshold at {MAX_DECIMALS} decimals"
     raise ValueError(msg)

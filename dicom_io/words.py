@@ -48,12 +48,28 @@ SIMULATED: Final = Phrase(
 SERIES: Final = Phrase(
     en="AI osteoporosis screen - NOT FOR DIAGNOSIS", de="KI-Osteoporose-Screening - NICHT ZUR DIAGNOSE"
 )
-PAGE_SERIES: Final = Phrase(
-    en="AI osteoporosis page - NOT FOR DIAGNOSIS", de="KI-Osteoporose-Seite - NICHT ZUR DIAGNOSE"
-)
 SIMULATED_SERIES: Final = Phrase(en="AI screen: ", de="KI: ")
 """Stands before `SIMULATED`; 64 characters are all there is."""
-SIMULATED_PAGE: Final = Phrase(en="AI page: ", de="KI: ")
+COMPANIONS: Final = {
+    "page": Phrase(en="AI osteoporosis page - NOT FOR DIAGNOSIS", de="KI-Osteoporose-Seite - NICHT ZUR DIAGNOSE"),
+    "heat-map": Phrase(en="AI attention map - NOT FOR DIAGNOSIS", de="KI-Aufmerksamkeitskarte - NICHT ZUR DIAGNOSE"),
+    "gsps": Phrase(en="AI osteoporosis overlay - NOT FOR DIAGNOSIS", de="KI-Osteoporose-Overlay - NICHT ZUR DIAGNOSE"),
+    "pdf": Phrase(en="AI osteoporosis PDF - NOT FOR DIAGNOSIS", de="KI-Osteoporose-PDF - NICHT ZUR DIAGNOSE"),
+    "kos": Phrase(
+        en="AI osteoporosis key images - NOT FOR DIAGNOSIS", de="KI-Osteoporose-Schlüsselbilder - NICHT ZUR DIAGNOSE"
+    ),
+    "note": Phrase(en="Rejection note: AI osteoporosis screen", de="Storno: KI-Osteoporose-Screening"),
+}
+"""Series of what is sent beside the SR, by kind (`dicom_io.envelope`)."""
+SIMULATED_COMPANIONS: Final = {
+    "page": Phrase(en="AI page: ", de="KI: "),
+    "heat-map": Phrase(en="AI map: ", de="KI: "),
+    "gsps": Phrase(en="Overlay: ", de="KI: "),
+    "pdf": Phrase(en="AI PDF: ", de="KI: "),
+    "kos": Phrase(en="AI keys: ", de="KI: "),
+    "note": Phrase(en="AI rejection: ", de="Storno: "),
+}
+"""Stand before `SIMULATED`, like `SIMULATED_SERIES`; a version may stand before them, but not before a note."""
 
 HEADLINES: Final = {
     Category.ABOVE: Phrase(en="FLAGGED", de="SCHWELLE ERREICHT"),
@@ -95,7 +111,7 @@ THRESHOLD_IS: Final = Phrase(en="threshold {high} %", de="Schwelle {high} %")
 ZONE_IS: Final = Phrase(en="indeterminate from {low} %", de="unbestimmt ab {low} %")
 BASED_ON: Final = Phrase(en="Based on {inputs}.", de="Grundlage: {inputs}.")
 QUALITY_LIMITED: Final = Phrase(
-    en="Input quality limited; interpret with caution.", de="Bildqualität eingeschränkt; mit Vorsicht zu bewerten."
+    en="Input quality limited; interpret with caution.", de="Eingangsdaten eingeschränkt; mit Vorsicht zu bewerten."
 )
 IMAGE_AND_CLINICAL: Final = Phrase(en="image and clinical data", de="Bild und klinische Daten")
 IMAGE_ONLY_NO_DATA: Final = Phrase(
@@ -104,9 +120,16 @@ IMAGE_ONLY_NO_DATA: Final = Phrase(
 IMAGE_ONLY_INCOMPLETE: Final = Phrase(
     en="image only, clinical data incomplete", de="nur Bild, klinische Daten unvollständig"
 )
+IMAGE_ONLY_NOT_APPLICABLE: Final = Phrase(
+    en="image only, clinical data not applicable to this model",
+    de="nur Bild, klinische Daten auf dieses Modell nicht anwendbar",
+)
+"""All values are there, but the clinical model knows nobody of this sex."""
 MISSING_BECAUSE: Final = Phrase(
     en="no usable value in the look-back period", de="kein verwendbarer Wert im Rückblickzeitraum"
 )
+SEX_MISSING: Final = Phrase(en="not stated as female or male", de="nicht als weiblich oder männlich angegeben")
+"""Sex has no look-back period; a third one is stated, and no input of the model."""
 NOT_USED: Final = Phrase(en="not used: image-only result", de="nicht verwendet: Ergebnis nur aus dem Bild")
 SOURCES: Final = {
     "DICOM header": Phrase(en="DICOM header", de="DICOM-Header"),

@@ -108,6 +108,15 @@ def test_look_up_tables_come_before_rescale_and_window(tmp_path: Path) -> None:
     assert shown(tmp_path, film(5, 11, 12, 99, **change)) == pytest.approx([1.0, 0.5005, 0.2502, 0.0], abs=1e-4)
 
 
+def test_a_table_of_words_with_too_few_entries_is_none(tmp_path: Path) -> None:
+    """Two entries a word there are of 8 bits only: its words as bytes would show the film nearly black."""
+    cut = lut(0, 12, *range(0, 4096, 2))
+    cut.LUTDescriptor = [4096, 0, 12]
+    window = {"WindowCenter": "2048", "WindowWidth": "4096"}
+    values = shown(tmp_path, film(0, 819, 4095, 2457, VOILUTSequence=[cut], **window))
+    assert values == pytest.approx([0.0, 0.2, 1.0, 0.6], abs=1e-3)
+
+
 @pytest.mark.parametrize("bits", [10, 12, 16])
 def test_signed_values(tmp_path: Path, bits: int) -> None:
     half = 1 << (bits - 1)

@@ -1,5 +1,6 @@
 import datetime as dt
 import itertools
+import re
 from dataclasses import replace
 from io import BytesIO
 
@@ -10,7 +11,17 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 from support.phrases import phrases
-from support.report_cases import INPUTS, MODEL, SIMULATED_MODEL, context, header, limited, radiograph, scored
+from support.report_cases import (
+    INPUTS,
+    MODEL,
+    SIMULATED_MODEL,
+    SOURCE_UID,
+    context,
+    header,
+    limited,
+    radiograph,
+    scored,
+)
 
 from dicom_io import canvas, wording
 from dicom_io.envelope import part10
@@ -19,8 +30,9 @@ from dicom_io.page import build_page, build_statement_page, draw_page, draw_stat
 from dicom_io.page_film import shrunk
 from dicom_io.reference_header import reference_header
 from dicom_io.versions import Amends
+from dicom_io.withdrawal import LONGEST_REASON
 from dicom_io.words import Language
-from model.domain import Category, MatchClass, Mode, Reason, Scored
+from model.domain import Category, ClinicalInput, MatchClass, Mode, Quality, Reason, Scored
 
 OUTCOMES = list(itertools.product(Category, Mode))
 
@@ -68,6 +80,41 @@ def test_inputs_tell_age_source_and_what_is_missing() -> None:
     unmatched = words(scored(mode=Mode.IMAGE_ONLY, match=MatchClass.AMBIGUOUS))
     assert "Several clinical records could fit" in unmatched
     assert "missing" in unmatched
+
+
+JOINED = (INPUTS[0], INPUTS[1], replace(INPUTS[2], source="HL7 ORU^R01 20260301083012345678"))
+"""As the screener gives them, with a message control id of 20 characters."""
+
+
+@pytest.mark.parametrize("match", MatchClass)
+@pytest.mark.parametrize("language", Language)
+def test_an_image_only_page_says_once_and_in_full_that_the_values_were_not_used(
+    language: Language, match: MatchClass
+) -> None:
+    clean = reference_header(header()).dataset
+    weight = JOINED[2] if match.joins else ClinicalInput(variable="weight", unit="kg")
+    found = scored(Category.BELOW, Mode.IMAGE_ONLY, match=match, inputs=(*JOINED[:2], weight))
+    written = draw_page(clean, radiograph(), found, context(language=language)).written
+    unused = {
+        Language.ENGLISH: "Not used: image-only result.",
+        Language.GERMAN: "Nicht verwendet: Ergebnis nur aus dem Bild.",
+    }[language]
+    assert written.count(unused) == 1
+    assert [line for line in written if "…" in line] == []
+    assert any(line.endswith("20260301083012345678") for line in written) == match.joins
+    fused = draw_page(clean, radiograph(), scored(), context(language=language)).written
+    assert unused not in fused
+
+
+def test_a_sex_that_is_missing_is_not_looked_back_for() -> None:
+    without = (INPUTS[0], ClinicalInput(variable="sex", unit="1"), INPUTS[2])
+    changes = {"inputs": without, "reasons": (Reason.SEX_UNKNOWN,), "quality": Quality.LIMITED}
+    for match in (MatchClass.MATCH_ISSUER, MatchClass.UNKNOWN_PATIENT):
+        said = words(scored(Category.BELOW, Mode.IMAGE_ONLY, match=match, **changes), PatientSex="O")
+        assert "not stated as female or male" in said
+        assert "look-back" not in said
+        assert "sex: other" in said
+    assert "sex not stated" in words(scored(), PatientSex="")
 
 
 def test_limits_are_worded() -> None:
@@ -125,10 +172,15 @@ def test_secondary_capture_attributes() -> None:
         ("Yamada^Tarou=山田^太郎=やまだ^たろう", "山田 太郎"),
         ("Hong^Gildong=洪^吉洞=홍^길동", "洪 吉洞"),
         ("=王^小东", "王 小东"),
+        ("^Anna", "Anna"),
+        ("Smith^^", "Smith"),
+        ("\tTab  Bar^Be\u00a0Ce", "Tab Bar, Be Ce"),
+        ("Mu\u0308ller^A\u0308nne", "Müller, Änne"),
+        ("X=\ufa19\u8c37^\u304b\u3099", "\ufa19\u8c37 が"),
     ],
 )
 def test_names_the_typeface_has_are_drawn(name: str, shown: str) -> None:
-    assert shown in words(scored(), SpecificCharacterSet="ISO_IR 192", PatientName=name)
+    assert shown in words(scored(), SpecificCharacterSet="ISO_IR 192", PatientName=name).split("\n")
 
 
 def test_name_that_cannot_be_drawn_gives_way_to_the_id() -> None:
@@ -224,6 +276,31 @@ def test_amended_and_withdrawn_pages_name_what_they_replace() -> None:
     assert line in statement_words(STATEMENTS[1], Language.ENGLISH, amends=AMENDED)
 
 
+LONGEST = {
+    Language.ENGLISH: "The laboratory values that were joined to this image belong to another person of this name. ",
+    Language.GERMAN: "Die zugeordneten Laborwerte gehören zu einer anderen Person gleichen Namens (Umlaute: ÄÖÜß). ",
+}
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("capital", [False, True])
+def test_the_longest_reason_of_a_withdrawal_stands_on_the_page_in_full(language: Language, *, capital: bool) -> None:
+    reason = (LONGEST[language] * 12)[:LONGEST_REASON]
+    reason = reason.upper() if capital else reason
+    clean = reference_header(header()).dataset
+    drawn = draw_statement_page(clean, Withdrawn(reason=reason, model=MODEL), context(language=language))
+    assert " ".join(reason.split()) in " ".join(drawn.written)
+    assert [line for line in drawn.written if "…" in line] == []
+    boxes = [m for m in drawn.marks if isinstance(m, canvas.Words)]
+    last, below = (next(i for i, m in enumerate(boxes) if text in m.text) for text in (reason.split()[-1], SOURCE_UID))
+    assert boxes[last].at[1] < boxes[below].at[1] - boxes[below].size
+
+
+def test_a_page_without_a_picture_names_the_image() -> None:
+    for said in STATEMENTS:
+        assert f"Image {SOURCE_UID}" in statement_words(said, Language.ENGLISH)
+
+
 @pytest.mark.parametrize("said", STATEMENTS)
 def test_statement_page_is_a_capture_like_any_other(said: Statement) -> None:
     clean = reference_header(header()).dataset
@@ -280,6 +357,19 @@ def test_words_do_not_lie_over_one_another() -> None:
 def test_a_probability_never_prints_as_certainty() -> None:
     assert "0.04 %" in words(scored(Category.BELOW, p_fused=0.0004))
     assert "99.99 %" in words(scored(p_fused=0.9999))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"p_image": 0.9998, "p_fused": 0.9},
+        {"p_image": 0.000053, "p_clinical": 0.99987, "p_fused": 0.9},
+        {"p_fused": 0.2, "t_low": 0.0003, "t_high": 0.0004},
+    ],
+)
+def test_nothing_beside_the_decisive_probability_prints_as_certainty_either(changes: dict[str, float]) -> None:
+    written = " ".join(words(scored(**changes)).split("\n"))
+    assert not re.search(r"\b(0|100)\.0+ %", written)
 
 
 @pytest.mark.parametrize("size", [(1000, 1219), (400, 488), (199, 243), (3, 2), (2100, 2500)])

@@ -31,6 +31,12 @@ def test_han_characters_take_the_face_of_their_country(name: str, number: int) -
     assert (face.path.name, face.number) == ("NotoSansCJK-Regular.ttc", number)
 
 
+@pytest.mark.parametrize("space", ["\t", "\n", "\u00a0", "\x1f"])
+def test_a_space_without_a_glyph_is_drawn_as_a_plain_one(space: str) -> None:
+    assert drawable(f"Ward{space}3") == "Ward 3"
+    assert drawable(f"ܐ{space}3") == "? 3"
+
+
 def test_weights_differ() -> None:
     regular, bold = face_of("Text", REGULAR), face_of("Text", BOLD)
     assert length("FLAGGED", regular, 40) < length("FLAGGED", bold, 40)

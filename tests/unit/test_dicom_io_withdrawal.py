@@ -8,15 +8,19 @@ import highdicom as hd
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation
 from support.report_cases import MODEL, SIMULATED_MODEL, SOURCE_UID, context, header, limited, radiograph, scored
 
 from dicom_io import codes, wording
+from dicom_io.canvas import Canvas
 from dicom_io.content_items import named, walk
+from dicom_io.page import draw_statement_page
 from dicom_io.rejection_note import Rejection, SentVersion, build_rejection_note
 from dicom_io.results import BuiltObject, Installation, ReportInvalid, build_results, build_withdrawal
 from dicom_io.sr_class import SR_CLASSES, in_class
 from dicom_io.versions import EarlierDocument, amends
 from dicom_io.withdrawal import read_earlier
+from dicom_io.words import Language
 
 REASON = "Joined with the wrong patient's laboratory values"
 FIRST = build_results(header(), radiograph(), limited(), context())
@@ -83,6 +87,33 @@ def test_patient_study_device_and_frame_are_those_of_the_result() -> None:
     makers = [[e.Manufacturer for e in one.ContributingEquipmentSequence] for one in (before, document)]
     assert makers[0] == makers[1] == ["Acme", "Highdicom open-source contributors"]
     assert read_earlier(SR).model == MODEL
+
+
+def drawn_words(monkeypatch: pytest.MonkeyPatch, sr: bytes) -> list[str]:
+    """What stands on the page of a withdrawal."""
+    drawn: list[Canvas] = []
+
+    def keep(*arguments: object) -> Canvas:
+        drawn.append(draw_statement_page(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr("dicom_io.page.draw_statement_page", keep)
+    withdrawn(sr)
+    return drawn[0].written
+
+
+@pytest.mark.parametrize(
+    ("modality", "sop_class"),
+    [("DX", DigitalXRayImageStorageForPresentation), ("CR", ComputedRadiographyImageStorage)],
+)
+def test_the_page_names_the_image_as_what_it_is(modality: str, sop_class: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as SR, which the document is that it was read from; two films of a study differ by their UID."""
+    source = header(SOPClassUID=sop_class, Modality=modality)
+    sr = build_results(source, radiograph(), limited(), context(with_page=False))[-1].part10
+    parts = [part for line in drawn_words(monkeypatch, sr) for part in line.split("   |   ")]
+    assert modality in parts
+    assert "SR" not in parts
+    assert f"Image {SOURCE_UID}" in parts
 
 
 def test_nothing_but_the_frozen_report_is_needed_and_its_own_model_is_named() -> None:
@@ -200,6 +231,21 @@ def test_destinations_with_the_same_objects_share_a_note_and_others_do_not() -> 
     assert note().sop_instance_uid != note(title=Rejection.QUALITY).sop_instance_uid
     page_only = ((FIRST[0].sop_class_uid, FIRST[0].sop_instance_uid),)
     assert note().sop_instance_uid != note(page_only).sop_instance_uid
+
+
+@pytest.mark.parametrize(("language", "plain"), [("en", "Rejection note: AI"), ("de", "Storno: KI")])
+def test_a_note_about_a_result_of_simulated_training_says_so(language: str, plain: str) -> None:
+    spoken = Language(language)
+    for model in (MODEL, SIMULATED_MODEL):
+        (sr,) = build_results(header(), radiograph(), scored(model=model), context(with_page=False))
+        sent = SentVersion(sr=sr.part10, objects=((sr.sop_class_uid, sr.sop_instance_uid),))
+        built = build_rejection_note(
+            [sent], title=Rejection.QUALITY, reason=REASON, context=after(sr.part10, language=spoken)
+        )
+        described = read(built).SeriesDescription
+        assert (wording.simulated_training(spoken) in described) == model.simulated_training
+        assert described.startswith(plain) == (not model.simulated_training)
+        assert len(described) <= 64
 
 
 def test_one_note_may_name_several_versions() -> None:

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from support.phrases import phrases
 from support.report_cases import INPUTS, MODEL, SIMULATED_MODEL, scored
 
-from dicom_io import wording
+from dicom_io import wording, words
 from dicom_io.outcomes import NotAnalysed, Statement, Withdrawn
 from dicom_io.words import Language
 from model.domain import Category, ClinicalInput, MatchClass, Mode, Quality, Reason, Scored
 
+KINDS = tuple(words.COMPANIONS)
 STATEMENTS = (
     NotAnalysed(reasons=tuple(Reason), model=MODEL),
     Withdrawn(reason="Clinical data of another person had been joined", model=SIMULATED_MODEL),
@@ -32,11 +33,11 @@ def sentences(result: Scored, language: Language) -> list[str]:
         wording.advice(result, language=language),
         wording.comment(result, language=language),
         wording.inputs_used(result, language=language),
-        wording.missing_because(result, language=language),
+        *(wording.missing_because(item, result.match, language=language) for item in result.inputs),
         wording.match(result.match, language=language),
         wording.intended_use(simulated=simulated, language=language),
-        wording.series_description(page=True, simulated=simulated, language=language),
-        wording.series_description(page=False, simulated=simulated, language=language),
+        *(wording.companion_series(kind, simulated=simulated, language=language) for kind in KINDS),
+        wording.series_description(simulated=simulated, language=language),
         *(wording.reason(code, language=language) for code in Reason),
     ]
 
@@ -110,8 +111,13 @@ def test_statement_says_why_what_follows_and_the_disclaimer(said: Statement, lan
 @pytest.mark.parametrize(("language", "version"), list(itertools.product(Language, (1, 2, 10))))
 def test_series_descriptions_fit(language: Language, version: int) -> None:
     for simulated in (True, False):
-        assert len(wording.page_description(version, simulated=simulated, language=language)) <= 64
-        assert len(wording.series_description(page=False, simulated=simulated, language=language)) <= 64
+        for kind in KINDS:
+            own = wording.companion_series(
+                kind, version if kind != "note" else 1, simulated=simulated, language=language
+            )
+            assert len(own) <= 64
+            assert (wording.simulated_training(language) in own) == simulated
+        assert len(wording.series_description(simulated=simulated, language=language)) <= 64
 
 
 def test_figures_follow_the_language() -> None:
@@ -164,14 +170,43 @@ def test_image_only_names_the_reason() -> None:
     assert "image only, no clinical data (CONFLICT: clinical record contradicts" in text
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        (Language.ENGLISH, "image only, clinical data not applicable to this model"),
+        (Language.GERMAN, "nur Bild, klinische Daten auf dieses Modell nicht anwendbar"),
+    ],
+)
+def test_a_complete_record_is_never_called_incomplete(language: Language, said: str) -> None:
+    """Model fitted on one sex, patient of the other."""
+    man = (INPUTS[0], replace(INPUTS[1], value=0.0), INPUTS[2])
+    changes = {"match": MatchClass.MATCH_ISSUER, "reasons": (Reason.OUTSIDE_TRAINING,)}
+    complete = scored(Category.BELOW, Mode.IMAGE_ONLY, inputs=man, **changes)
+    assert wording.inputs_used(complete, language=language) == said
+    assert said in wording.comment(complete, language=language)
+    without = replace(complete, inputs=(*man[:2], replace(INPUTS[2], value=None)))
+    assert wording.inputs_used(without, language=language) != said
+
+
+def test_why_a_value_is_missing() -> None:
+    sex, weight = ClinicalInput(variable="sex", unit="1"), ClinicalInput(variable="weight", unit="kg")
+    for match in MatchClass:
+        assert wording.missing_because(sex, match) == "not stated as female or male"
+        assert ("look-back" in wording.missing_because(weight, match)) == match.joins
+
+
+@pytest.mark.parametrize("code", [Reason.OUTSIDE_TRAINING, Reason.SEX_UNKNOWN])
+def test_a_clinical_limitation_is_none_of_the_picture_in_german(code: Reason) -> None:
+    result = scored(quality=Quality.LIMITED, reasons=(code,))
+    assert "Eingangsdaten eingeschränkt" in wording.comment(result, language=Language.GERMAN)
+    assert [phrase.de for phrase in phrases() if "Bildqualität" in phrase.de] == []
+
+
 def test_simulated_training_is_said_everywhere() -> None:
     result = scored(model=SIMULATED_MODEL)
     assert wording.SIMULATED in wording.comment(result)
     assert wording.intended_use(simulated=True).startswith(wording.SIMULATED)
-    for page in (True, False):
-        description = wording.series_description(page=page, simulated=True)
-        assert wording.SIMULATED in description
-        assert len(description) <= 64
+    assert wording.SIMULATED in wording.series_description(simulated=True)
 
 
 def test_one_decimal_where_it_suffices_and_more_where_it_does_not() -> None:
