@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from config.settings import Reception
 from dicom_io.admission import Drop, Lobby
 from dicom_io.contexts import Contexts
 from dicom_io.foreign_faults import watch
-from dicom_io.transport import LARGEST_ASSOCIATE_PDU, SLACK, OpenPart, accelerate
+from dicom_io.transport import LARGEST_ASSOCIATE_PDU, SLACK, OpenPart, accelerate, no_request
 
 STOCK_PDU_BYTES: Final = 131_072
 """Largest PDU offered on the stock path: measured fastest there, and held in memory several times."""
@@ -33,6 +34,8 @@ _PATIENCE: Final = 60.0
 """Seconds for a PDU where a time-out of 0 would mean none."""
 _INSTANT: Final = 0.001
 _PIECE: Final = 65_536
+_HEADER: Final = struct.Struct(">BxI")
+"""Type and length of a PDU (PS3.8 9.3.1)."""
 
 _log = structlog.get_logger()
 
@@ -64,6 +67,7 @@ class AssociationServer(transport.AssociationServer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.contexts = Contexts(self.contexts)
+        self._serves = False
         self.bind(evt.EVT_CONN_OPEN, self._prepare)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
@@ -88,11 +92,13 @@ class AssociationServer(transport.AssociationServer):
         """Accept connections in a thread of its own until `close`."""
         thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="dicom-accept", daemon=True)
         thread.start()
+        self._serves = True
         return thread
 
     def close(self) -> None:
-        """Stop accepting and free the port."""
-        super(transport.AssociationServer, self).shutdown()
+        """Stop accepting and free the port, also where nothing was accepted yet."""
+        if self._serves:  # else `shutdown` would wait for ever for the end of a loop that never began
+            super(transport.AssociationServer, self).shutdown()
         self.server_close()
 
     def _has_room(self, address: str, held: list[str]) -> bool:
@@ -114,7 +120,7 @@ class AssociationServer(transport.AssociationServer):
             return
         association.acceptor.maximum_length = min(association.ae.maximum_pdu_size, STOCK_PDU_BYTES)
         stock: Any = connection
-        stock.recv = _bounded(association, connection)
+        stock.recv = _bounded(association, connection, broken)
 
 
 def _closing(association: Association) -> Callable[[], None]:
@@ -141,16 +147,29 @@ def _closing(association: Association) -> Callable[[], None]:
     return run
 
 
-def _bounded(association: Association, connection: transport.AssociationSocket) -> Callable[[int], bytearray]:
-    """In place of `AssociationSocket.recv`: refuses a hostile length, and one deadline holds for the whole read."""
+def _bounded(
+    association: Association, connection: transport.AssociationSocket, broken: Callable[[Drop], None]
+) -> Callable[[int], bytearray]:
+    """In place of `AssociationSocket.recv`: refuses a hostile length, and one deadline holds for the whole read.
+
+    `broken` is told what came in place of an association request; what follows that is not read.
+    """
     limit = max(association.ae.maximum_pdu_size, LARGEST_ASSOCIATE_PDU) + SLACK
+    first = True
 
     def recv(count: int) -> bytearray:
+        nonlocal first, limit
         if count > limit:
             msg = f"a PDU of {count} bytes was announced, at most {limit} are read"
             raise OSError(msg)  # the upper layer closes the connection on it
         patience = (association.dimse_timeout if association.is_established else association.acse_timeout) or _PATIENCE
-        return _read(connection, count, time.monotonic() + patience)
+        data = _read(connection, count, time.monotonic() + patience)
+        why = no_request(*_HEADER.unpack(data)) if first and len(data) == _HEADER.size else None
+        first = False
+        if why is not None:
+            limit = 0
+            broken(why)
+        return data
 
     return recv
 

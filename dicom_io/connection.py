@@ -102,18 +102,19 @@ class Connection(transport.AssociationSocket):
 
     def _fill(self, count: int, room: int = 0) -> bool:
         """Have `count` bytes from `_start` on; a buffer too small for them gets `room`, or more if they need it."""
-        missing = count - (self._end - self._start)
-        if missing <= 0:
-            return True
-        if self._start + count > len(self._buffer):
+        if self._end - self._start < count and self._start + count > len(self._buffer):
             self._make_room(count, room)
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            return False
-        if abs(remaining - self._timeout) > self._timeout / 8:
-            self._set_timeout(remaining)
-        # With MSG_WAITALL the kernel's time-out spans the whole call, so it is the deadline of the PDU.
-        return self._read_some(missing) == missing
+        while (missing := count - (self._end - self._start)) > 0:
+            remaining = self._deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            if abs(remaining - self._timeout) > self._timeout / 8:
+                self._set_timeout(remaining)
+            # With MSG_WAITALL the kernel's time-out spans the whole call, so it is the deadline of the PDU. What is
+            # shorter was interrupted: the process was stopped and went on, was frozen, has a debugger.
+            if not self._read_some(missing):
+                return False
+        return True
 
     def _read_some(self, count: int) -> int:
         """Read exactly `count` bytes unless the peer closes or stalls; 0: what is there."""

@@ -37,7 +37,7 @@ class Doorman:
         self._door = Door(settings, disk_low)
         self._observer = observer
         self._lock = threading.Lock()
-        self._unread: weakref.WeakKeyDictionary[Association, tuple[bytes, bytes]] = weakref.WeakKeyDictionary()
+        self._unread: weakref.WeakKeyDictionary[Association, tuple[Drop, Caller]] = weakref.WeakKeyDictionary()
 
     def handlers(self) -> list[tuple[Any, Callable[[Event], None]]]:
         """What to bind on each server."""
@@ -61,18 +61,23 @@ class Doorman:
         self._tell_dropped(caller(address), why)
 
     def broken(self, association: Association, why: Drop) -> None:
-        """Tell of an association that is aborted for what its requestor sent."""
+        """Tell of an association that is aborted for what its requestor sent; before a request, once it is closed."""
         requestor, acceptor = association.requestor, association.acceptor
         address, calling, called = str(requestor.address), str(requestor.ae_title), str(acceptor.ae_title)
+        if requestor.primitive is None:
+            with self._lock:
+                self._unread[association] = why, caller(address)
+            return
         self._tell_dropped(caller(address, calling=calling, called=called), why)
 
     def _first_pdu(self, event: Event) -> None:
         """EVT_DATA_RECV: remember the titles of a request as they came, should nobody be able to decode it."""
         event.assoc.unbind(evt.EVT_DATA_RECV, self._first_pdu)
         data = event.data
-        titles = (data[_CALLED], data[_CALLING]) if data[0] == _A_ASSOCIATE_RQ else (b"", b"")
+        called, calling = (data[_CALLED], data[_CALLING]) if data[0] == _A_ASSOCIATE_RQ else (b"", b"")
+        who = caller(str(event.assoc.requestor.address), called=called, calling=calling)
         with self._lock:
-            self._unread[event.assoc] = titles
+            self._unread[event.assoc] = Drop.UNREADABLE, who
 
     def _admit(self, event: Event) -> None:
         """EVT_REQUESTED: reject before negotiation, or count the association in."""
@@ -104,7 +109,7 @@ class Doorman:
         association.kill()
 
     def _closed(self, event: Event) -> None:
-        """EVT_CONN_CLOSE: a connection without a request is a dropped one; every other end is told elsewhere.
+        """EVT_CONN_CLOSE: a connection without a request is a dropped one; every other end has been told of already.
 
         Its association's thread still waits for the request, for the whole of `reception.acse_timeout`, and holds a
         place as long: it is woken.
@@ -114,11 +119,10 @@ class Doorman:
             return
         if association.dul.to_user_queue.empty():  # else what is in it wakes the thread
             association.dul.to_user_queue.put(None)
+        nothing = Drop.NO_REQUEST, caller(str(association.requestor.address))
         with self._lock:
-            titles = self._unread.pop(association, None)
-        called, calling = titles or (b"", b"")
-        who = caller(str(association.requestor.address), called=called, calling=calling)
-        self._tell_dropped(who, Drop.NO_REQUEST if titles is None else Drop.UNREADABLE)
+            why, who = self._unread.pop(association, nothing)
+        self._tell_dropped(who, why)
 
     def _tell_dropped(self, who: Caller, why: Drop) -> None:
         # A balancer probes every few seconds: that is no warning.

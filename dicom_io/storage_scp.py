@@ -10,7 +10,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -40,6 +40,10 @@ from dicom_io.tls_server import TlsAssociationServer
 from dicom_io.watermark import Watermark
 
 _NO_STOCK_LIMIT: Final = 1_000_000
+_LAST_WORD_SECONDS: Final = 0.5
+"""So long may an A-ABORT take to go out."""
+_END_SECONDS: Final = 3.0
+"""So long may the threads take whose connections were cut; one that still waits for a disk is left to the process."""
 
 _log = structlog.get_logger()
 
@@ -51,6 +55,10 @@ class StorageScp:
 
     `on_stored` as in `StoreService`; `observer` is told of every contact. `events` takes the reports of archives that
     were asked to commit themselves, on associations of theirs, in the SCU role (PS3.4 J.3.3).
+
+    Raises:
+        SettingsError: the files of `reception.tls` cannot be used.
+
     """
 
     def __init__(
@@ -70,6 +78,8 @@ class StorageScp:
         self._disk = Watermark(spool.used_percent, low_at=settings.reject_at_percent, full_at=settings.full_at_percent)
         self._store = StoreService(settings, spool, on_stored, disk_full=self._disk.full, observer=self._observer)
         self._doorman = self._make_doorman()
+        self.tls_files = TlsFiles(settings.tls) if settings.tls.enabled else None
+        """What clients of the TLS port are shown; None where it is off."""
         self._plain: AssociationServer | None = None
         self._tls: TlsAssociationServer | None = None
         self._threads: list[threading.Thread] = []
@@ -96,7 +106,7 @@ class StorageScp:
 
         Raises:
             OSError: the plain port is in use or the address not ours.
-            SettingsError: the TLS port or its files cannot be used, or no port is to be listened on.
+            SettingsError: the TLS port cannot be used, or no port is to be listened on.
 
         """
         if not self._settings.plain and not self._settings.tls.enabled:
@@ -109,15 +119,14 @@ class StorageScp:
         wanted = self._settings.fast_path == "auto"
         self._refusals = _self_test(self._spool) if wanted else ()
         self._fast = wanted and not self._refusals
-        try:
-            if self._settings.tls.enabled:
-                self._tls = self._make_tls_server()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._close_servers)
+            if self.tls_files is not None:
+                self._tls = self._make_tls_server(self.tls_files)
             if self._settings.plain:
                 self._plain = self._make_server(AssociationServer, self._settings.port)
-        except OSError:
-            self._close_servers()
-            raise
-        self._threads = [server.serve_in_background() for server in self._servers()]
+            self._threads = [server.serve_in_background() for server in self._servers()]
+            undo.pop_all()
         _log.info(
             "reception.started",
             ae_title=self._settings.ae_title,
@@ -128,7 +137,10 @@ class StorageScp:
         )
 
     def stop(self, grace: float = 5.0) -> None:
-        """Refuse new associations (transiently), let running ones finish for `grace` seconds, abort the rest."""
+        """Refuse new associations (transiently), let running ones finish for `grace` seconds, abort the rest.
+
+        All of them at once: however many stay, it is over within four seconds more.
+        """
         servers = self._servers()
         if not servers:
             return
@@ -140,8 +152,7 @@ class StorageScp:
         for thread in self._threads:
             thread.join()
         lingering = [association for server in servers for association in server.active_associations]
-        for association in lingering:
-            _end(association)
+        _end(lingering)
         _log.info("reception.stopped", aborted=len(lingering))
 
     def _servers(self) -> list[AssociationServer]:
@@ -161,8 +172,7 @@ class StorageScp:
     def _make_doorman(self) -> Doorman:
         return Doorman(self._settings, disk_low=self._disk.low, observer=self._observer)
 
-    def _make_tls_server(self) -> TlsAssociationServer:
-        files = TlsFiles(self._settings.tls)
+    def _make_tls_server(self, files: TlsFiles) -> TlsAssociationServer:
         port = self._settings.tls.port
         try:
             server = self._make_server(TlsAssociationServer, port)
@@ -224,14 +234,23 @@ def _no_requests_for_commitment(event: Event) -> None:
         acceptor.supported_contexts = [one for one in acceptor.supported_contexts if one.abstract_syntax != PUSH_MODEL]
 
 
-def _end(association: Association) -> None:
-    """Abort an association that would not end by itself, and wait until its thread has gone."""
-    if association.is_established:
+def _end(associations: Sequence[Association]) -> None:
+    """Abort the associations that would not end by themselves, and wait until their threads have gone."""
+    established = [association for association in associations if association.is_established]
+    for association in established:
         association.abort(block=False)
-        association.join(0.5)
-    connection = association.dul.socket.socket if association.dul.socket else None
-    if connection is not None:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that sits in a read
-    association.dul.to_user_queue.put(None)  # wakes one that waits for an A-ASSOCIATE-RQ
-    association.join(5.0)
+    _join(established, _LAST_WORD_SECONDS)
+    for association in associations:
+        connection = association.dul.socket.socket if association.dul.socket else None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # wakes a thread that sits in a read
+        association.dul.to_user_queue.put(None)  # wakes one that waits for an A-ASSOCIATE-RQ
+    _join(associations, _END_SECONDS)
+
+
+def _join(associations: Iterable[Association], seconds: float) -> None:
+    """Wait for all of them together."""
+    deadline = time.monotonic() + seconds
+    for association in associations:
+        association.join(max(0.0, deadline - time.monotonic()))

@@ -1,9 +1,9 @@
-"""The node's side of TLS: profile, files, and how long the certificate lasts.
+"""The node's side of TLS: profile, files, and how long the certificate in use lasts.
 
 BCP 195 (RFC 8996, RFC 9325) as PS3.15 B.12 asks: TLS 1.2 with ECDHE and AES-GCM suites, and TLS 1.3; no compression, no
 renegotiation, the node's order of suites. With `client_ca` every client must show a certificate of these authorities.
-Files are looked at on each handshake and read again when they changed, so a renewed certificate needs no restart; a
-broken renewal is logged and the last good one goes on.
+Files are looked at on each handshake and read again when they changed, so a renewed certificate needs no restart; one
+that cannot be used, or is not valid now while the last one is, is logged and the last one goes on.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import ssl
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,12 +19,23 @@ import structlog
 
 from config.settings import SettingsError
 from config.tls import ServerTls
-from dicom_io.certificate import CertificateUnreadable, expires_at
+from dicom_io.certificate import CertificateUnreadable, Validity, validity
 
 _SUITES: Final = "ECDHE+AESGCM"
 """OpenSSL's name for the four AEAD suites RFC 9325 4.2 recommends for TLS 1.2; those of TLS 1.3 are all allowed."""
 
+_Stamp = tuple[tuple[int, int, int, int] | None, ...]
+
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InUse:
+    """What clients are shown now."""
+
+    validity: Validity
+    refused: str = ""
+    """Why the files as they are now are not in use, naming the setting; empty where they are."""
 
 
 class TlsFiles:
@@ -38,24 +50,38 @@ class TlsFiles:
         self._settings = settings
         self._lock = threading.Lock()
         self._stamp = _stamp(settings)
-        self._context = make_context(settings)
+        self._context, self._validity = _load(settings)
+        self._refused = ""
 
     def context(self) -> ssl.SSLContext:
         """Return the context of the files as they are now."""
         with self._lock:
-            stamp = _stamp(self._settings)
-            if stamp != self._stamp:
-                self._stamp = stamp
+            if _stamp(self._settings) != self._stamp:
                 self._reload()
             return self._context
 
+    def in_use(self) -> InUse:
+        """Look at the files as a handshake does, again also at those refused before: their time may have come."""
+        with self._lock:
+            if self._refused or _stamp(self._settings) != self._stamp:
+                self._reload()
+            return InUse(validity=self._validity, refused=self._refused)
+
     def _reload(self) -> None:
+        self._stamp = _stamp(self._settings)  # before they are read: what changes meanwhile is read again
+        now = dt.datetime.now(dt.UTC)
         try:
-            self._context = make_context(self._settings)
-        except SettingsError as error:
-            _log.error("tls.reload_failed", error=str(error), remedy="the last good certificate stays in use")
-        else:
-            _log.info("tls.reloaded", days_left=days_left(self._settings))
+            context, fresh = _load(self._settings)
+            if self._validity.holds(now):
+                _valid_now(self._settings, fresh, now)
+        except (SettingsError, OSError) as error:  # OSError: a file that goes while it is being read
+            if str(error) != self._refused:
+                _log.error("tls.reload_failed", error=str(error), remedy="the last good certificate stays in use")
+            self._refused = str(error)
+            return
+        self._context, self._validity, self._refused = context, fresh, ""
+        report = _log.info if fresh.holds(now) else _log.error
+        report("tls.reloaded", days_left=fresh.days_left(now), begins=fresh.begins.isoformat())
 
 
 def make_context(settings: ServerTls) -> ssl.SSLContext:
@@ -81,15 +107,36 @@ def make_context(settings: ServerTls) -> ssl.SSLContext:
     return context
 
 
-def days_left(settings: ServerTls, now: dt.datetime | None = None) -> int:
-    """Whole days until the certificate expires, negative once it has; SettingsError if it cannot be read."""
+def validity_in_file(settings: ServerTls) -> Validity:
+    """When the certificate in the file is valid, be it in use or not; SettingsError if it cannot be read."""
     certificate = _required(settings, "certificate")
     try:
-        end = expires_at(certificate.read_text(encoding="ascii", errors="replace"))
+        return validity(certificate.read_text(encoding="ascii", errors="replace"))
     except CertificateUnreadable as error:
-        msg = f"{settings.where}.certificate: {certificate} holds no PEM certificate; give the node's certificate first"
-        raise SettingsError(msg) from error
-    return (end - (now or dt.datetime.now(dt.UTC))) // dt.timedelta(days=1)
+        raise SettingsError(_no_certificate(settings, certificate)) from error
+
+
+def why_refused(error: Exception) -> str:
+    """Why a handshake failed, in OpenSSL's words where they are; never bytes of the peer.
+
+    A client's certificate is one reason to OpenSSL whether it expired or nobody knows its authority: the words differ.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.reason}: {error.verify_message}"
+    return (error.reason if isinstance(error, ssl.SSLError) else None) or type(error).__name__
+
+
+def _load(settings: ServerTls) -> tuple[ssl.SSLContext, Validity]:
+    return make_context(settings), validity_in_file(settings)
+
+
+def _valid_now(settings: ServerTls, fresh: Validity, now: dt.datetime) -> None:
+    """Raise SettingsError where `fresh` is not valid now."""
+    if fresh.holds(now):
+        return
+    says = f"is not valid before {fresh.begins:%Y-%m-%d %H:%M} UTC" if now < fresh.begins else "has expired"
+    msg = f"{settings.where}.certificate: {settings.certificate} {says}; give one that is valid now, or set the clock"
+    raise SettingsError(msg)
 
 
 def _required(settings: ServerTls, key: Literal["certificate", "key", "client_ca"]) -> Path:
@@ -106,12 +153,22 @@ def _required(settings: ServerTls, key: Literal["certificate", "key", "client_ca
 
 
 def _why_not_loaded(error: ssl.SSLError, settings: ServerTls, certificate: Path, key: Path) -> str:
+    """The certificate is judged alone first: OpenSSL names the file in none of its reasons."""
     where = settings.where
-    if error.reason == "KEY_VALUES_MISMATCH":
+    if error.reason in {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}:
         return f"{where}.key: {key} does not belong to {certificate}; give the key the certificate was made for"
-    if "-----BEGIN CERTIFICATE-----" not in certificate.read_text(encoding="ascii", errors="replace"):
-        return f"{where}.certificate: {certificate} holds no PEM certificate; give the node's certificate first"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
+    except ssl.SSLError:
+        return _no_certificate(settings, certificate)
     return f"{where}.key: {key} holds no usable PEM key ({error.reason}); give one without a passphrase"
+
+
+def _no_certificate(settings: ServerTls, certificate: Path) -> str:
+    return (
+        f"{settings.where}.certificate: {certificate} holds no PEM certificate that is whole; "
+        "give the node's certificate first, then its chain"
+    )
 
 
 def _no_passphrase() -> str:
@@ -119,14 +176,14 @@ def _no_passphrase() -> str:
     return ""
 
 
-def _stamp(settings: ServerTls) -> tuple[tuple[int, int, int] | None, ...]:
-    """What changes when a file is replaced or rewritten."""
+def _stamp(settings: ServerTls) -> _Stamp:
+    """What changes when a file is replaced, rewritten, or may be read at last."""
     return tuple(_file_stamp(path) for path in (settings.certificate, settings.key, settings.client_ca))
 
 
-def _file_stamp(path: Path | None) -> tuple[int, int, int] | None:
+def _file_stamp(path: Path | None) -> tuple[int, int, int, int] | None:
     try:
         status = path.stat() if path else None
     except OSError:
         return None
-    return (status.st_mtime_ns, status.st_size, status.st_ino) if status else None
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino) if status else None

@@ -16,6 +16,7 @@ import structlog
 
 from dicom_io.admission import Drop
 from dicom_io.association_server import AssociationServer
+from dicom_io.tls import why_refused
 
 _log = structlog.get_logger()
 
@@ -47,32 +48,40 @@ class TlsAssociationServer(AssociationServer):
         )
         with self._lock:
             self._shaking[secured] = str(client_address[0]), thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no thread is to be had: it must not hold a place for ever
+            self._forget(secured)
+            secured.close()
+            raise
 
     def close(self) -> None:
         """Stop accepting, free the port, and end handshakes that still go on."""
         super().close()
         with self._lock:
             shaking = dict(self._shaking)
-        for secured, (_, thread) in shaking.items():
+        for secured in shaking:
             _shut(secured)
+        for _, thread in shaking.values():
             thread.join(self.handshake_timeout)
 
     def _shake_hands(self, secured: ssl.SSLSocket, client_address: Any) -> None:
-        secured.settimeout(self.handshake_timeout)  # `do_handshake` takes it for the whole handshake, not for one read
         try:
+            secured.settimeout(self.handshake_timeout)  # `do_handshake` takes it for the whole of it, not for one read
             secured.do_handshake()
             secured.settimeout(self.read_timeout)
             self.finish_request(secured, client_address)
-        except (OSError, ValueError) as error:  # TLS errors and time-outs are OSErrors; ValueError: closed by `close`
-            reason = error.reason if isinstance(error, ssl.SSLError) else type(error).__name__
-            _log.warning("tls.refused", peer=str(client_address[0]), reason=reason)
+        except Exception as error:  # noqa: BLE001 - outermost of the connection's thread: nobody else would close it
+            _log.warning("tls.refused", peer=str(client_address[0]), reason=why_refused(error))
             self.on_dropped(str(client_address[0]), Drop.TLS)
             _shut(secured)
             secured.close()
         finally:
-            with self._lock:
-                self._shaking.pop(secured, None)
+            self._forget(secured)
+
+    def _forget(self, secured: ssl.SSLSocket) -> None:
+        with self._lock:
+            self._shaking.pop(secured, None)
 
 
 def _shut(connection: ssl.SSLSocket) -> None:

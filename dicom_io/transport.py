@@ -39,7 +39,13 @@ LARGEST_ASSOCIATE_PDU: Final = 131_072
 """128 presentation contexts with every transfer syntax stay below this."""
 
 _ITEM: Final = struct.Struct(">IB")
+_A_ASSOCIATE_RQ: Final = 1
 _P_DATA: Final = 4
+_TLS_HANDSHAKE: Final = 0x16
+"""First byte of a TLS connection (RFC 8446 5.1), and no type of a PDU."""
+_TLS_MINOR: Final = range(4)
+"""Its third byte, where a PDU has the first of its length: the second half of the version, 3.1 or 3.3 by that RFC."""
+_AWAITS_REQUEST: Final = "Sta2"
 _ESTABLISHED: Final = "Sta6"
 _COMMAND_OR_LAST: Final = 0b11
 """Message control header (PS3.8 E.2) of all fragments but those in the middle of a dataset."""
@@ -75,6 +81,13 @@ def accelerate(association: Association, open_part: OpenPart, broken: Callable[[
         provider.socket = Connection(association, connection)
     answer_quickly(association)
     return True
+
+
+def no_request(kind: int, length: int) -> Drop | None:
+    """Why the first PDU of a connection, by type and length, is no A-ASSOCIATE-RQ (PS3.8 9.3.2); None: it may be."""
+    if kind == _TLS_HANDSHAKE and length >> 24 in _TLS_MINOR:
+        return Drop.TLS_ON_PLAIN
+    return None if kind == _A_ASSOCIATE_RQ and length <= LARGEST_ASSOCIATE_PDU else Drop.UNREADABLE
 
 
 class Provider(SleepingProvider):
@@ -132,6 +145,9 @@ class Provider(SleepingProvider):
             self._lost(connection)
             return
         kind, length = head
+        if self.state_machine.current_state == _AWAITS_REQUEST and (why := no_request(kind, length)) is not None:
+            self._turn_away(connection, why)
+            return
         if length > self._limit(kind):
             self._refuse(connection, Drop.PDU, f"a PDU of {length} bytes was announced")
             return
@@ -158,10 +174,12 @@ class Provider(SleepingProvider):
         self.event_queue.put("Evt17")
 
     def _refuse(self, connection: Connection, kind: Drop, why: str) -> None:
-        """Evt19 of PS3.8 table 9-10: the association is aborted; what else it says is not read."""
         _log.warning("connection.invalid_pdu", peer=str(self.assoc.requestor.address), reason=why)
-        if self.assoc.requestor.primitive is not None:  # else the end of the connection is told as that of no request
-            self._broken(kind)
+        self._turn_away(connection, kind)
+
+    def _turn_away(self, connection: Connection, kind: Drop) -> None:
+        """Evt19 of PS3.8 table 9-10: the association is aborted; what else it says is not read."""
+        self._broken(kind)
         connection.deafen()
         self.event_queue.put("Evt19")
 

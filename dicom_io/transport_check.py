@@ -33,6 +33,7 @@ from pynetdicom.transport import AssociationSocket
 
 from dicom_io.arrival import arrival
 from dicom_io.association_server import AssociationServer
+from dicom_io.errors import SpoolFull
 from dicom_io.spool import Spool
 
 TESTED: Final = ((3, 0, 4), (3, 1))
@@ -108,6 +109,11 @@ def differences() -> list[str]:
 
 def failure(spool: Spool) -> list[str]:
     """Send one object through the own path over loopback; what went wrong, or nothing."""
+    try:
+        spool.begin("", "", "").abandon()
+    except (OSError, SpoolFull) as error:  # it would fail every receive path alike
+        why = error.strerror if isinstance(error, OSError) else error
+        return [f"the spool cannot be written ({why}), and every C-STORE is answered 0xA700"]
     try:
         sent, kept = _roundtrip(spool)
     except Exception as error:  # noqa: BLE001 - whatever a foreign version does, the stock path serves instead

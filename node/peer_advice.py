@@ -31,6 +31,8 @@ def advise(contact: Contact, reception: Reception) -> Advice:
     """Explain one outcome other than `accepted`."""
     if contact.outcome in _OF_POLICY:
         return _policy(contact, reception)
+    if contact.outcome == Drop.TLS_ON_PLAIN.value:
+        return _tls_on_plain(reception)
     problem, remedy = _PLAIN.get(contact.outcome, (contact.outcome, "see deploy/docs/operate.md"))
     return Advice(problem=problem, remedy=remedy)
 
@@ -93,6 +95,16 @@ def _address(calling: str, address: str, reception: Reception) -> Advice:
     )
 
 
+def _tls_on_plain(reception: Reception) -> Advice:
+    problem = "it spoke TLS to the plain port"
+    if reception.tls.enabled:
+        return Advice(problem=problem, remedy=f"point the sender to reception.tls.port ({reception.tls.port})")
+    return Advice(
+        problem=problem,
+        remedy="switch TLS off at the sender; or enable [reception.tls] and point the sender to reception.tls.port",
+    )
+
+
 def _peer(title: str, networks: list[str]) -> str:
     written = json.dumps([str(ipaddress.ip_network(network)) for network in networks])
     return f"[[reception.peers]]\nae_title = {_quoted(title)}\nnetworks = {written}"
@@ -148,7 +160,7 @@ _PLAIN = {
     ),
     Drop.UNREADABLE.value: (
         "the association request could not be read; AE titles blank or not ASCII, or no DICOM at all",
-        "set both AE titles at the sender; if it speaks TLS, point it to reception.tls.port",
+        "set both AE titles at the sender; a web browser, a monitor by HTTP or a port scanner ends here too",
     ),
     Drop.TOO_MANY.value: (
         "too many connections at once",

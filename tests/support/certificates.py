@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 import ssl
 import subprocess
 from dataclasses import dataclass
@@ -36,6 +38,16 @@ def signed(folder: Path, by: Pair, name: str = "localhost", *, days: int = 90) -
     validity = ["-days", str(days), "-extfile", str(extra)]
     _openssl("x509", "-req", "-in", str(request), *signer, *validity, "-out", str(pair.certificate))
     return pair
+
+
+def redated(pair: Pair, *, begins: dt.datetime, ends: dt.datetime) -> Pair:
+    """The same certificate with other dates, `openssl` 3.0 makes none; only who verifies its signature will object."""
+    der, times = ssl.PEM_cert_to_DER_cert(pair.certificate.read_text()), re.compile(rb"\x17\x0d\d{12}Z\x17\x0d\d{12}Z")
+    fresh = b"".join(b"\x17\x0d" + when.strftime("%y%m%d%H%M%SZ").encode() for when in (begins, ends))
+    assert len(times.findall(der)) == 1
+    changed = Pair(certificate=pair.certificate.with_suffix(".redated.pem"), key=pair.key)
+    changed.certificate.write_text(ssl.DER_cert_to_PEM_cert(times.sub(fresh, der)))
+    return changed
 
 
 def trusting(by: Pair) -> ssl.SSLContext:

@@ -1,6 +1,8 @@
 """Who is let in, who is told to come again, and that nothing stays of those who never say what they want."""
 
+import contextlib
 import socket
+import ssl
 import struct
 import threading
 from contextlib import ExitStack
@@ -137,12 +139,41 @@ def test_silent_connections_end_by_artim_and_leave_no_thread(tmp_path: Path) -> 
             scanner.close()
         await_true(lambda: len(memory.entries) >= 36)
         await_true(lambda: server_threads() <= base)
-        assert set(memory.words) <= {Drop.NO_REQUEST.value, Drop.UNREADABLE.value}
+        assert set(memory.words) <= {Drop.NO_REQUEST.value, Drop.UNREADABLE.value, Drop.TLS_ON_PLAIN.value}
         RawAssociation(scp).release()
         for connection in (*silent, half):
             connection.settimeout(5)
             assert connection.recv(100) in (b"", b"\x07\0\0\0\0\x04\0\0\x02\0", b"\x07\0\0\0\0\x04\0\0\0\0")
             connection.close()
+
+
+def client_hello() -> bytes:
+    """What a TLS client says first."""
+    said = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), said, server_hostname="node")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return said.read()
+
+
+@pytest.mark.parametrize("fast_path", ["auto", "off"])
+def test_what_comes_in_place_of_a_request_is_told_apart(tmp_path: Path, fast_path: str) -> None:
+    """TLS to the plain port has a remedy of its own; none of these is a balancer that says nothing."""
+    too_long = b"\x01\x00" + struct.pack(">L", 1 << 20) + bytes(100)
+    release, unknown = b"\x05\x00" + struct.pack(">L", 4) + bytes(4), b"\x42\x00" + struct.pack(">L", 4) + bytes(4)
+    first = {client_hello(): Drop.TLS_ON_PLAIN}
+    first |= dict.fromkeys((b"GET / HTTP/1.0\r\n\r\n", too_long, release, unknown), Drop.UNREADABLE)
+    with serving(tmp_path, fast_path=fast_path) as (scp, memory), capture_logs() as logs:
+        for said in first:
+            told = len(memory.entries)
+            with socket.create_connection(("127.0.0.1", scp.port), timeout=10) as stranger:
+                stranger.sendall(said)
+                await_true(lambda told=told: len(memory.entries) > told)
+        RawAssociation(scp).release()
+    assert memory.words == [*(why.value for why in first.values()), "accepted"]
+    dropped = [one for one in logs if one["event"] == "connection.dropped"]
+    assert {one["log_level"] for one in dropped} == {"warning"}
+    assert "connection.invalid_pdu" not in [one["event"] for one in logs]
 
 
 def test_more_connections_than_can_be_held_are_closed_and_counted(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """The Storage SCP on the wire: pynetdicom and DCMTK as senders, over loopback."""
 
+import contextlib
 import shutil
 import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -18,9 +20,10 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from support.dicom_objects import encode, radiograph_dataset
-from support.reception import files
+from support.reception import RawAssociation, files
 
 from config.settings import Peer, Reception
+from dicom_io import spool_folder
 from dicom_io.admission import Rejection, judge
 from dicom_io.content_digest import digest_of
 from dicom_io.errors import HeaderInvalid
@@ -124,9 +127,13 @@ def test_a_ledger_that_cannot_commit_means_a700_and_no_file(tmp_path: Path) -> N
         assert files(tmp_path) == []
 
 
-def test_a_spool_above_the_watermark_means_a700(tmp_path: Path) -> None:
-    with running(tmp_path, lambda _: None, full_at_percent=0.0001) as scp:
-        assert send(scp, encode(radiograph_dataset())) == 0xA700
+def test_a_spool_above_the_watermark_means_a700(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fills up while the association is open: a new one would be rejected."""
+    with running(tmp_path, lambda _: None) as scp:
+        association = associate(scp)
+        monkeypatch.setattr(spool_folder, "disk_used_percent", lambda _: 95.0)
+        assert association.send_c_store(dcmread(BytesIO(encode(radiograph_dataset())))).Status == 0xA700
+        association.release()
         assert files(tmp_path) == []
 
 
@@ -315,6 +322,25 @@ def test_stop_aborts_what_does_not_end(tmp_path: Path) -> None:
     assert [one.name for one in threading.enumerate() if one.name.startswith(("Acceptor", "dicom-accept"))] == []
     silent.close()
     stalled.close()
+
+
+@pytest.mark.parametrize("fast_path", ["auto", "off"])
+def test_stop_ends_many_that_linger_together(tmp_path: Path, fast_path: str) -> None:
+    """Idle, or stuck in the middle of a PDU, where no abort gets in between: half a second for all, not for each."""
+    limits = {"maximum_associations": 30, "maximum_associations_per_peer": 30}
+    scp = StorageScp(Reception(port=0, fast_path=fast_path, **limits), Spool(tmp_path), lambda _: None)
+    scp.start()
+    lingering = [RawAssociation(scp) for _ in range(26)]
+    for association in lingering[2:]:
+        association.begin_pdu()
+    began = time.monotonic()
+    scp.stop(grace=0.5)
+    assert time.monotonic() - began < 8
+    assert [one.name for one in threading.enumerate() if one.name.startswith(("Acceptor", "dicom-accept"))] == []
+    assert [association.end() for association in lingering[:2]] == [b"\7\0\0\0\0\4\0\0\0\0"] * 2
+    for association in lingering[2:]:
+        with contextlib.suppress(ConnectionResetError):
+            association.end()
 
 
 def test_a_hostile_length_is_not_waited_for(tmp_path: Path) -> None:

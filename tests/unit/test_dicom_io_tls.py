@@ -1,10 +1,12 @@
 """DICOM over TLS as DCMTK and OpenSSL see it, and the files behind it."""
 
 import datetime as dt
+import errno
 import socket
 import subprocess
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,13 @@ from support.dicom_objects import encode, radiograph_dataset
 from support.reception import await_true, serving
 from support.tools import require_tool
 
-from config.settings import Peer, ReceptionTls, SettingsError
+from config.settings import Peer, Reception, ReceptionTls, SettingsError
 from dicom_io.admission import Drop
-from dicom_io.certificate import CertificateUnreadable, expires_at
+from dicom_io.certificate import CertificateUnreadable, validity
 from dicom_io.received import StoredInstance
-from dicom_io.tls import days_left, make_context
+from dicom_io.spool import Spool
+from dicom_io.storage_scp import StorageScp
+from dicom_io.tls import TlsFiles, make_context, validity_in_file
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +130,55 @@ def test_a_client_certificate_of_another_authority_is_refused(
         assert dcmtk("echoscu", scp.tls_port, "+tls", modality.key, modality.certificate, "-ic", "").returncode == 0
 
 
+def test_a_refusal_says_what_is_wrong_with_the_certificate(
+    tmp_path: Path, folder: Path, site: Pair, node: Pair
+) -> None:
+    expired = certificates.signed(folder, site, "late", days=-1)
+    stranger = certificates.signed(folder, certificates.authority(folder, "another-ca"), "nobody")
+    with serving(tmp_path, tls=files(node, client_ca=site.certificate)) as (scp, memory), capture_logs() as logs:
+        for pair in (expired, stranger):
+            context = certificates.trusting(site)
+            context.load_cert_chain(pair.certificate, pair.key)
+            told = len(memory.entries)
+            with socket.create_connection(("127.0.0.1", scp.tls_port), timeout=10) as plain:
+                with suppress(OSError), context.wrap_socket(plain) as secured:
+                    secured.recv(1)  # TLS 1.3 refuses a client's certificate after the client's handshake
+                await_true(lambda told=told: len(memory.entries) > told)
+    assert [one["reason"] for one in logs if one["event"] == "tls.refused"] == [
+        "CERTIFICATE_VERIFY_FAILED: certificate has expired",
+        "CERTIFICATE_VERIFY_FAILED: unable to get local issuer certificate",
+    ]
+
+
+def test_whatever_breaks_a_handshake_closes_its_connection(tmp_path: Path, node: Pair) -> None:
+    with serving(tmp_path, tls=files(node)) as (scp, memory):
+        scp._tls.handshake_timeout = 1e30  # an OverflowError: none of TLS
+        with socket.create_connection(("127.0.0.1", scp.tls_port), timeout=10) as client:
+            assert client.recv(10) == b""
+        memory.await_word(Drop.TLS.value)
+        await_true(lambda: not scp._tls._shaking)
+
+
+def test_a_handshake_without_a_thread_to_be_had_holds_no_place(
+    tmp_path: Path, site: Pair, node: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def none_left(thread: threading.Thread) -> None:
+        if thread.name == "dicom-tls-handshake":
+            raise RuntimeError
+        start(thread)
+
+    with serving(tmp_path, tls=files(node)) as (scp, memory):
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", none_left)
+            with socket.create_connection(("127.0.0.1", scp.tls_port), timeout=10) as client:
+                assert client.recv(10) == b""
+        memory.await_word(Drop.FAILED.value)
+        assert not scp._tls._shaking
+        assert common_name(scp.tls_port, site) == "node"
+
+
 def common_name(port: int, site: Pair) -> str:
     context = certificates.trusting(site)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, context.wrap_socket(plain) as secured:
@@ -147,6 +200,38 @@ def test_a_renewed_certificate_is_taken_over_and_a_broken_one_is_not(tmp_path: P
     assert [one["event"] for one in tls] == ["tls.reload_failed", "tls.reloaded"]
     assert "reception.tls.key" in tls[0]["error"]
     assert tls[1]["days_left"] in (89, 90)
+
+
+def test_a_certificate_that_is_not_valid_now_replaces_no_good_one(tmp_path: Path, site: Pair) -> None:
+    first = certificates.signed(tmp_path, site, "first", days=20)
+    good, now = first.certificate.read_bytes(), dt.datetime.now(dt.UTC)
+    served, day = TlsFiles(files(first)), dt.timedelta(days=1)
+    expired = certificates.redated(first, begins=now - 9 * day, ends=now - day).certificate.read_bytes()
+    early = certificates.redated(first, begins=now + day, ends=now + 90 * day).certificate.read_bytes()
+    for content, fact in ((expired, "has expired"), (early, "is not valid before")):
+        before = served.context()
+        first.certificate.write_bytes(content)
+        assert served.context() is before
+        assert (served.in_use().validity.days_left(now), served.in_use().validity.holds(now)) == (19, True)
+        assert f"reception.tls.certificate: {first.certificate} {fact}" in served.in_use().refused
+        first.certificate.write_bytes(good)
+        assert served.in_use().refused == ""
+    first.certificate.write_bytes(expired)
+    late = TlsFiles(files(first))  # a start takes what there is: some senders look at no date
+    assert late.in_use().validity.days_left(now) == -2
+    first.certificate.write_bytes(early)
+    assert late.in_use().validity.begins == (now + day).replace(microsecond=0)
+
+
+def test_a_renewal_whose_time_comes_is_taken_over_without_a_change_of_its_file(tmp_path: Path, site: Pair) -> None:
+    first = certificates.signed(tmp_path, site, "first")
+    served, now = TlsFiles(files(first)), dt.datetime.now(dt.UTC)
+    begins = now + dt.timedelta(seconds=3)
+    soon = certificates.redated(first, begins=begins, ends=now + dt.timedelta(days=9))
+    replace(soon.certificate, first.certificate)
+    assert served.in_use().refused
+    await_true(lambda: not served.in_use().refused)
+    assert served.in_use().validity.days_left(now) == 8
 
 
 def replace(source: Path, target: Path) -> None:
@@ -196,7 +281,10 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, node: Pair, modalit
     encrypted = tmp_path / "encrypted.key"
     command = ["openssl", "rsa", "-in", str(node.key), "-aes128", "-passout", "pass:secret", "-out", str(encrypted)]
     subprocess.run(command, check=True, capture_output=True)
-    missing = tmp_path / "none.pem"
+    missing, cut, chain = (tmp_path / f"{name}.pem" for name in ("none", "cut", "chain"))
+    whole = node.certificate.read_text()
+    cut.write_text(whole[:-400])
+    chain.write_text(whole + whole[:-400])
     for settings, key, fact in (
         (ReceptionTls(enabled=True), "certificate", "is missing"),
         (ReceptionTls(enabled=True, certificate=node.certificate), "key", "is missing"),
@@ -204,6 +292,8 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, node: Pair, modalit
         (ReceptionTls(enabled=True, certificate=node.certificate, key=modality.key), "key", "does not belong"),
         (ReceptionTls(enabled=True, certificate=node.key, key=node.key), "certificate", "holds no PEM certificate"),
         (ReceptionTls(enabled=True, certificate=node.certificate, key=encrypted), "key", "without a passphrase"),
+        (ReceptionTls(enabled=True, certificate=cut, key=node.key), "certificate", "holds no PEM certificate"),
+        (ReceptionTls(enabled=True, certificate=chain, key=node.key), "certificate", "holds no PEM certificate"),
         (files(node, client_ca=missing), "client_ca", "cannot be read"),
         (files(node, client_ca=node.key), "client_ca", "holds no PEM certificate"),
     ):
@@ -223,6 +313,29 @@ def test_a_tls_port_in_use_and_no_port_at_all_are_said(tmp_path: Path, node: Pai
         pass
 
 
+@pytest.mark.parametrize("same", [False, True])
+def test_a_plain_port_in_use_ends_the_start_and_frees_the_tls_port(tmp_path: Path, node: Pair, *, same: bool) -> None:
+    """The TLS server is there already and has accepted nobody: to close it must wait for nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
+        free, busy = other.getsockname()[1], taken.getsockname()[1]
+        other.close()
+        tls = files(node).model_copy(update={"port": free})
+        scp = StorageScp(Reception(port=free if same else busy, tls=tls), Spool(tmp_path), lambda _: None)
+        failed: list[OSError] = []
+
+        def start() -> None:
+            try:
+                scp.start()
+            except OSError as error:
+                failed.append(error)
+
+        starting = threading.Thread(target=start, daemon=True)
+        starting.start()
+        starting.join(10)
+        assert [error.errno for error in failed] == [errno.EADDRINUSE]
+        socket.create_server(("127.0.0.1", free)).close()
+
+
 def test_days_until_a_certificate_expires(tmp_path: Path, folder: Path, site: Pair, node: Pair) -> None:
     said = subprocess.run(
         ["openssl", "x509", "-enddate", "-noout", "-in", str(node.certificate)],
@@ -231,11 +344,14 @@ def test_days_until_a_certificate_expires(tmp_path: Path, folder: Path, site: Pa
         check=True,
     ).stdout
     end = dt.datetime.strptime(said.strip(), "notAfter=%b %d %H:%M:%S %Y GMT").replace(tzinfo=dt.UTC)
-    assert expires_at(node.certificate.read_text()) == end
-    assert days_left(files(node), end - dt.timedelta(days=30, seconds=1)) == 30
-    assert days_left(files(node), end + dt.timedelta(seconds=1)) == -1
+    assert validity(node.certificate.read_text()).ends == end
+    assert validity_in_file(files(node)).begins < dt.datetime.now(dt.UTC) < end
+    assert validity_in_file(files(node)).days_left(end - dt.timedelta(days=30, seconds=1)) == 30
+    assert validity_in_file(files(node)).days_left(end + dt.timedelta(seconds=1)) == -1
     long = certificates.signed(folder, site, "long", days=20_000)  # beyond 2049: GeneralizedTime
-    assert expires_at(long.certificate.read_text()).year > 2075
-    for text in ("", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"):
+    assert validity(long.certificate.read_text()).ends.year > 2075
+    assert validity(node.certificate.read_text().replace("CERTIFICATE", "TRUSTED CERTIFICATE")).ends == end
+    cut = "\n".join([*node.certificate.read_text().splitlines()[:9], "-----END CERTIFICATE-----"])
+    for text in ("", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n", cut):
         with pytest.raises(CertificateUnreadable):
-            expires_at(text)
+            validity(text)

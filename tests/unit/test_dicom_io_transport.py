@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import os
 import resource
+import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -312,6 +314,26 @@ def test_a_sender_that_trickles_misses_the_deadline_of_its_pdu(tmp_path, path, s
     assert files(tmp_path) == []
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_read_that_a_signal_interrupts_goes_on(tmp_path, path):
+    """As of a process that was stopped and continued, or frozen with its container: the kernel returns what it has."""
+    instance = fresh_uid()
+    wire = store_stream(encoded_dx(instance, 200_000), instance, DX, WIDE)
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with serving(tmp_path, fast_path=path) as (running, _), RawSender(running.port, timeout=8) as sender:
+            for start in range(0, len(wire), 50_000):
+                sender.socket.sendall(wire[start : start + 50_000])
+                time.sleep(0.1)
+                for thread in threading.enumerate():
+                    signal.pthread_kill(thread.ident, signal.SIGUSR1)
+            assert sender.status() == 0
+            sender.release()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(files(tmp_path)) == 1
+
+
 def test_an_association_that_falls_silent_is_ended_by_the_idle_timer(tmp_path):
     with serving(tmp_path, idle_timeout=0.5) as (running, _), RawSender(running.port, timeout=8) as sender:
         assert sender.read_pdu()[0] == 7
@@ -376,6 +398,14 @@ def test_a_self_test_that_stores_other_bytes_refuses_the_fast_path(tmp_path, mon
     write = Part.write
     monkeypatch.setattr(Part, "write", lambda self, data: write(self, bytes(data)[:-1]))
     assert transport_check.failure(Spool(tmp_path)) == ["self-test: the stored bytes differ from those sent"]
+
+
+def test_a_self_test_in_a_spool_that_cannot_be_written_says_so(tmp_path):
+    """Every receive path would fail alike: it is no matter of pynetdicom's."""
+    spool = Spool(tmp_path / "spool")
+    shutil.rmtree(tmp_path / "spool")
+    (reason,) = transport_check.failure(spool)
+    assert reason == "the spool cannot be written (No such file or directory), and every C-STORE is answered 0xA700"
 
 
 def server_thread_count() -> int:

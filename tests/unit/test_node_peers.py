@@ -79,6 +79,14 @@ def test_what_no_configuration_mends_is_for_the_sender() -> None:
     assert advise(contact("address_not_allowed", address="many"), Reception()).remedy.startswith("look for a port scan")
 
 
+def test_tls_on_the_plain_port_is_pointed_to_the_other_one() -> None:
+    one = contact(Drop.TLS_ON_PLAIN.value, calling="", called="")
+    assert advise(one, Reception()).problem == "it spoke TLS to the plain port"
+    assert "switch TLS off at the sender" in advise(one, Reception()).remedy
+    with_tls = reception(tls={"enabled": True, "port": 2763, "certificate": "node.pem", "key": "node.key"})
+    assert advise(one, with_tls).remedy == "point the sender to reception.tls.port (2763)"
+
+
 def test_every_outcome_has_words_and_stands_in_the_operations_guide() -> None:
     guide = (Path(__file__).parents[2] / "deploy/docs/operate.md").read_text()
     words = [one.value.word for one in Rejection] + [one.value for one in (*Drop, *StoreFailure)]
