@@ -200,6 +200,10 @@ class Spool:
         """Delete what listeners left behind that are gone for good; how many. At any time, by any of them."""
         return self._shelf.sweep_abandoned()
 
+    def forget_copies(self, before: dt.datetime) -> None:
+        """Delete copies on this host that nobody here has asked for since `before`: the file may be gone elsewhere."""
+        self._place.forget_copies(before)
+
     def orphans(self, known: Iterable[str]) -> Iterator[str]:
         """Complete files the ledger has no row for: stored, but the process died before the commit.
 

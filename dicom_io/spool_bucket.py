@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import datetime as dt
 import hashlib
 import re
 import uuid
@@ -127,6 +128,10 @@ class BucketShelf:
     def sweep_abandoned(self) -> int:
         """Another host's temporary files lie on its own disk."""
         return 0
+
+    def forget_copies(self, before: dt.datetime) -> None:
+        """As `Shelf.forget_copies`."""
+        self._cache.forget(before.timestamp())
 
     def used_percent(self) -> float:
         """As `Shelf.used_percent`: of this host's disk, through which everything passes."""

@@ -116,6 +116,13 @@ class SpoolCache:
                 entry.path.unlink()
             excess -= entry.size
 
+    def forget(self, before: float) -> None:
+        """Delete what nobody has asked for since `before` (seconds since 1970), also below the limit."""
+        now = time.time()
+        for entry in self._entries(now):
+            if entry.used_at < min(before, now - _IN_USE_SECONDS):
+                entry.path.unlink(missing_ok=True)
+
     def _arriving(self) -> Path:
         return self._folder / f"{uuid.uuid4().hex}.part"
 

@@ -93,6 +93,9 @@ class LocalFolder:
         """Nobody else writes here."""
         return 0
 
+    def forget_copies(self, before: dt.datetime) -> None:
+        """As `Shelf.forget_copies`; it has none."""
+
     def used_percent(self) -> float:
         """As `Shelf.used_percent`."""
         return disk_used_percent(self._directory)
@@ -211,6 +214,10 @@ class SharedFolder(LocalFolder):
                 if path.stat().st_mtime < before:
                     stale.append(path)
         return _unlink_all(stale)
+
+    def forget_copies(self, before: dt.datetime) -> None:
+        """As `Shelf.forget_copies`."""
+        self._cache.forget(before.timestamp())
 
     def used_percent(self) -> float:
         """As `Shelf.used_percent`; full where the storage does not answer, so that senders keep their images."""

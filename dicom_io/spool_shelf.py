@@ -90,6 +90,9 @@ class Shelf(Protocol):
     def sweep_abandoned(self) -> int:
         """Delete temporary files of hosts that are gone; how many. At any time."""
 
+    def forget_copies(self, before: dt.datetime) -> None:
+        """Delete this host's copies of files that were not asked for here since `before`."""
+
     def used_percent(self) -> float:
         """How full the disk is that objects arrive on, 0 to 100."""
 

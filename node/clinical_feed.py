@@ -41,7 +41,9 @@ class ClinicalFeed:
         self.consumer = InboxConsumer(workplace(ledger, inbox, settings))
         is_prior = prior_lookup(ledger, settings) if mllp.prior_identifiers == "reject" else None
         self.reception = FrameReception(inbox, mllp, self._book, self.consumer.wake, is_prior)
-        context = TlsFiles(mllp.tls).context if mllp.enabled and mllp.tls.enabled else None
+        self.tls_files = TlsFiles(mllp.tls) if mllp.enabled and mllp.tls.enabled else None
+        """What senders of HL7 are shown; None where they speak without TLS."""
+        context = self.tls_files.context if self.tls_files else None
         self._server = MllpServer(mllp, self.reception.commit, self._book.count, context) if mllp.enabled else None
         self._csv = CsvFeed(ledger, settings, code_table(settings.clinical.codes.file), waking(settings).by_changes)
         self.poll_csv = self._csv.poll

@@ -130,7 +130,7 @@ class CsvFeed:
         assert self._folder is not None  # noqa: S101 - as above
         try:
             put_away(self._folder, path, self._importer.broke())
-        except (LedgerUnavailable, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - as in `_run`: it stays claimed, and the next look takes it
             log.warning("csv_import_interrupted", error=type(error).__name__)
 
     def _pause(self, seconds: float) -> None:

@@ -159,8 +159,8 @@ class _Batch:
     ) -> None:
         self._at = at
         self._import_id = import_id
-        self._stale = csv_files.observations_at(c, {key for row in rows if not _plain(row) for key in _stale_keys(row)})
         self._writer = Writer(c, trusted=trusted)
+        self._stale = csv_files.observations_at(c, {key for row in rows if not _plain(row) for key in _stale_keys(row)})
         # A statement stands once for all rows that repeat it (`RowReader`), so most of them are told by being the same.
         facts = list({id(fact): fact for row in rows for fact in row.facts}.values())
         new = introduce(c, self._writer.people, (f for f in facts if isinstance(f, PersonFact)), at)

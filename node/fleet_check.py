@@ -24,7 +24,7 @@ def examine_fleet(settings: Settings) -> Iterator[Finding]:
         return
     try:
         ledger = process.look_into_ledger(settings)
-    except (LedgerError, LedgerUnavailable):
+    except (LedgerError, LedgerUnavailable, SettingsError):
         return  # said already
     try:
         if settings.fleet.spool:

@@ -18,6 +18,7 @@ from model.domain import ClinicalRecord, MatchClass, Sex
 from node.case import Source
 from node.matching import Image, clinical_record, match_patient
 from node.store import reviews
+from node.store.clinical_lock import read_settled
 from node.store.engine import Connection
 
 
@@ -56,6 +57,7 @@ class Joiner:
             study_uid=source.reference.study_uid,
             assumed_issuer=self._assumed_issuer(source.calling_ae),
         )
+        read_settled(c)
         stirred_at = reviews.stirred_at(c, source.reference.sop_instance_uid)
         outcome = match_patient(c, image, self.settings.clinical)
         record = clinical_record(

@@ -71,22 +71,28 @@ class Reconsideration:
         with self.pipeline.ledger.read() as c:
             pending = reviews.pending(c, case.case_id)
             versions = report_versions.all_of(c, case.case_id)
-            standing = bool(versions) and report_versions.standing(c, versions[-1].basis.observations)
         if (pending.stirred_at is None and pending.amend_asked is None) or not versions:
             return None
-        standing = standing and _recorded(versions[-1], case.result)
-        used = Used(result=case.result, persons=versions[-1].basis.persons, standing=standing)
         try:
             joined = self.pipeline.join(case.source)
             result, image = self.pipeline.score(case.source, joined.record)
         except GiveUp:  # the image was removed after its retention: what stands in the ledger can still be compared
-            return self._by_the_ledger(pending, used, "its image is gone")
+            return self._by_the_ledger(pending, self._used(case, versions[-1]), "its image is gone")
+        # After the join, which may have waited for a correction: else that would pass for late data.
+        used = self._used(case, versions[-1])
         if joined.record.match is MatchClass.CODES_UNCONFIRMED:  # nothing can be used now; that takes nothing back
             return self._by_the_ledger(pending, used, "the code table is not confirmed")
         now = Available(result=result, persons=joined.persons)
         weighed = self._judge(case, pending, versions, used, now, joined)
         told_before = case.match is MatchClass.CONFLICT or now.digest == pending.settled
         return dataclasses.replace(weighed, image=image, conflict="" if told_before else joined.conflict)
+
+    def _used(self, case: Reported | Delivered, newest: Version) -> Used:
+        """What the newest version rests on, and whether all of that stands."""
+        with self.pipeline.ledger.read() as c:
+            standing = report_versions.standing(c, newest.basis.observations)
+        standing = standing and _recorded(newest, case.result)
+        return Used(result=case.result, persons=newest.basis.persons, standing=standing)
 
     def _judge(
         self,

@@ -65,7 +65,7 @@ class Registrar:
                 jobs.enqueue(c, ADVANCE, advance_key(reception.case_id), lane=INFER_LANE)
             return reception, reception.receipt is Receipt.SAME and _reopen_if_its_file_was_gone(c, reception.case_id)
 
-        return self.ledger.together(enter)
+        return self.ledger.together(enter, about=stored.reference.sop_instance_uid)
 
     def adopt_orphans(self) -> int:
         """Record files stored before the process died; their senders were not answered and will come again.

@@ -2,14 +2,15 @@
 
 And when a code table comes into force: what was told while none was confirmed could not be used.
 
-It is called in the transaction that writes the facts, so that nothing is told without being weighed. It only wakes:
-whether the news matters for a case is found out by the case's own task.
+It is called in the transaction that writes the facts, so that nothing is told without being weighed. A case that comes
+after the look for cases and before the commit is not woken; its worker waits for the commit (`store.clinical_lock`). It
+only wakes: whether the news matters for a case is found out by the case's own task.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,8 +41,8 @@ class Waking:
         members = persons.groups(c, {*keys, *persons.roots(c, keys).values()})
         closed = {change.observation_id for change in changes if change.observation_id is not None}
         values = (identifier.value for identifier in persons.identifiers_of(c, members))
-        for case_id, reported in report_versions.concerned(c, values, members, closed):
-            self._wake(c, case_id, delay=self._delay(reviews.pending(c, case_id).stirred_at) if reported else 0.0)
+        found = report_versions.concerned(c, values, members, closed)
+        self._wake(c, {one.case_id: self._delay(one.stirred_at) if one.reported else 0.0 for one in found})
 
     def by_code_table(self, c: Connection, clinical: Clinical) -> int:
         """Have the cases of the reprocess window look again if another code table is confirmed than before; how many.
@@ -54,15 +55,16 @@ class Waking:
             return 0
         since = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=clinical.reprocess_window)
         found = report_versions.first_reported_since(c, since)
-        for case_id in found:
-            self._wake(c, case_id, delay=self.settle)
+        self._wake(c, dict.fromkeys(found, self.settle))
         return len(found)
 
-    def _wake(self, c: Connection, case_id: int, *, delay: float) -> None:
-        # The task first and then the case, as workers lock them: the other way round PostgreSQL meets a deadlock.
+    def _wake(self, c: Connection, delays: Mapping[int, float]) -> None:
+        """Wake cases, in the order of their numbers, each after so many seconds."""
+        # The tasks first and then the cases, as workers lock them: the other way round PostgreSQL meets a deadlock.
         # touch, never poke: a task that completes at this moment must come back, or the news would be lost.
-        jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE, delay=delay)
-        reviews.stir(c, case_id)
+        keys = {advance_key(case_id): delay for case_id, delay in delays.items()}
+        jobs.touch_all(c, ADVANCE, keys, lane=INFER_LANE)
+        reviews.stir(c, *delays)
 
     def _delay(self, since: dt.datetime | None) -> float:
         so_far = 0.0 if since is None else (dt.datetime.now(dt.UTC) - since).total_seconds()

@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from config.hl7_feed import Mllp
+from dicom_io.tls import why_refused
 from node.feeds.mllp_committer import Commit, Committer, Count
 from node.feeds.mllp_link import READ_BYTES, Link
 from node.feeds.outcome import Outcome
@@ -182,7 +183,7 @@ class MllpServer:
                 lambda: protocol, connection, ssl=context, ssl_handshake_timeout=limit
             )
         except OSError as error:  # TLS errors and time-outs are OSErrors
-            _log.warning("mllp_tls_refused", peer=peer, reason=getattr(error, "reason", None) or type(error).__name__)
+            _log.warning("mllp_tls_refused", peer=peer, reason=why_refused(error))
             self._count(peer, Outcome.TLS)
             connection.close()
             return None

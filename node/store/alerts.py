@@ -62,6 +62,9 @@ class AlertKind(enum.StrEnum):
     """The engine that was wanted crashed, hung or differed: torch serves, slower."""
     COVERAGE = "COVERAGE"
     """Radiographs of a day have no answer, or reports are missing in the archive (subject `archive NAME DAY`)."""
+    CERTIFICATE = "CERTIFICATE"
+    """A TLS certificate in use has a week or less, expired, is not valid yet, or its renewal is refused (subject
+    `reception.tls`, `clinical.mllp.tls`, of a fleet `... at HOST`)."""
     DISK_LOW = "DISK_LOW"
     """The spool's file system is so full that senders are refused (subject `reception`, of a fleet `... at HOST`)."""
     CSV_FOLDER = "CSV_FOLDER"

@@ -17,6 +17,7 @@ from node.facts import Change, ChangeKind, MergeFact, MergeKind
 from node.names import same_issuer
 from node.store.alerts import AlertKind, raise_alert
 from node.store.clinical_doubts import rejudge
+from node.store.clinical_lock import write_alone
 from node.store.clinical_people import People
 from node.store.clinical_refusal import Refusal, Refused
 from node.store.clinical_schema import person_alias
@@ -89,6 +90,7 @@ def merge(c: sa.Connection, people: People, fact: MergeFact, at: dt.datetime, *,
 
 def undo_merge(c: sa.Connection, merge_id: int, at: dt.datetime) -> tuple[Change, ...]:
     """Take a merge back: from `at` (aware) on both persons are read as themselves. Nothing when it does not stand."""
+    write_alone(c)
     standing = sa.update(person_alias).where(_a.id == merge_id, _a.undone_at.is_(None)).values(undone_at=at)
     edge = c.execute(standing.returning(_a.prior_person_id, _a.survivor_person_id)).one_or_none()
     if edge is None:

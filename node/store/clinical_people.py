@@ -20,6 +20,7 @@ from node.facts import Change, ChangeKind, Demographic, PersonFact
 from node.names import VETO, Contradiction, agree, blocklisted, conflicts, contradictions, same_issuer
 from node.store import clinical_persons as persons
 from node.store.alerts import AlertKind, raise_alert
+from node.store.clinical_lock import write_alone
 from node.store.clinical_persons import Known
 from node.store.clinical_refusal import Refusal, Refused
 from node.store.clinical_schema import person, person_demographics, person_identifier
@@ -249,6 +250,7 @@ def deleted(c: sa.Connection, limit: int = 200) -> tuple[int, ...]:
 
 def restore(c: sa.Connection, person_key: int) -> tuple[Change, ...]:
     """Take a tombstone away: the deletion was a mistake. Nothing where there is none."""
+    write_alone(c)
     standing = sa.update(person).where(person.c.id == person_key, person.c.blocked).values(blocked=False)
     if c.execute(standing.returning(person.c.id)).first() is None:
         return ()

@@ -33,6 +33,7 @@ from node.store import clinical_persons as persons
 from node.store import clinical_rows as rows
 from node.store.alerts import AlertKind, raise_alert
 from node.store.clinical_doubts import SIZES, as_stated, rejudge
+from node.store.clinical_lock import write_alone
 from node.store.clinical_merges import merge
 from node.store.clinical_message import Applied, Message
 from node.store.clinical_orders import link_order
@@ -47,10 +48,14 @@ PRIOR_ID = "PRIOR_ID"
 
 
 class Writer:
-    """Takes facts within one write transaction. Call `flush` at its end."""
+    """Takes facts within one write transaction, the only one that does. Call `flush` at its end.
+
+    Make it before the transaction looks at what stands: from then on no other one changes it.
+    """
 
     def __init__(self, c: sa.Connection, *, trusted: tuple[str, ...] = ()) -> None:
         """`trusted`: assigning authorities (namespace or universal ID) that may be inserted; empty means all."""
+        write_alone(c)
         self._c = c
         self.people = People(c, trusted)
         self._observations = Versions(c, observation, rows.OBSERVATION, rows.OBSERVATION_EXTRA, as_stated=as_stated)

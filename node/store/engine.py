@@ -5,7 +5,9 @@ Decisions (reception-and-delivery.md 1.1, P10):
   sleep. Library, journal and file mode: `node.store.sqlite`.
 - Readers have connections of their own, refuse to write and hold no lock between statements. So each statement sees its
   own snapshot on both databases: ask for what belongs together in one statement, and fetch all of it at once.
-- The schema is created and migrated on open, under a lock; a database newer than the code is refused.
+- Sessions on PostgreSQL wait for nothing without an end, and their commits are on disk: `node.store.postgresql`.
+- The schema is created and migrated on open, under a lock; a database newer than the code is refused,
+  also one that becomes it while it is open.
 
 Not allowed here: any statement about a case or a task. Not allowed elsewhere: another engine.
 """
@@ -23,10 +25,10 @@ from typing import TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
-from node.store import bells
-from node.store.errors import LedgerError, LedgerUnavailable, NotStorable
+from node.store import bells, postgresql
+from node.store.errors import Collision, LedgerError, LedgerUnavailable, NotStorable, StillLocked
 from node.store.group_commit import GroupCommit
-from node.store.migrate import LEDGER, Chain, migrate
+from node.store.migrate import LEDGER, Chain, VersionWatch, migrate
 from node.store.sqlite import BUSY_TIMEOUT_SECONDS, DRIVER, journal_mode, make_private, prepare_reader, prepare_writer
 
 Connection: TypeAlias = sa.Connection
@@ -63,6 +65,7 @@ class Ledger:
         self._lock = threading.Lock() if writer.dialect.name == "sqlite" else None
         self._writing_thread: int | None = None
         self._group = GroupCommit(self.begin)
+        self._watch: VersionWatch | None = None
         self._by_notice = True
         self._then: Callable[[Collection[str]], None] = lambda _lanes: None
 
@@ -84,13 +87,16 @@ class Ledger:
         Keep it short: no file, no network, no model inside. It must not be nested in one thread.
 
         Raises:
-            LedgerUnavailable: database down, locked for 30 s, or disk full; nothing is known to be stored.
+            LedgerUnavailable: database down, in the way of another transaction or locked for 30 s, disk full, or
+                migrated by a newer Osteon since it was opened; nothing is known to be stored.
             NotStorable: a value that the database cannot hold; nothing is stored.
 
         """
         announced = Announced(self._by_notice)
         with self._alone(), _translated(), self._writer.begin() as connection:
             connection.info[ANNOUNCED] = announced
+            if self._watch is not None:
+                self._watch.look(connection)
             yield connection
         if announced.lanes:
             self._then(announced.lanes)
@@ -106,13 +112,18 @@ class Ledger:
         """Tell at once, by what `announce` was given as `then`, of what no commit has to bring."""
         self._then(lanes)
 
-    def together(self, work: Callable[[Connection], T]) -> T:
+    def together(self, work: Callable[[Connection], T], *, about: str = "") -> T:
         """Run `work` in a write transaction that it may share with other threads' work; returns when it is committed.
 
         For many small, independent pieces of work at once, as reception has them. `work` may be run twice and must be
-        statements only. Raises as `begin`, and what `work` raises.
+        statements only. `about` names what it writes, so that all hosts write the same things in the same order.
+        Raises as `begin`, and what `work` raises.
         """
-        return self._group.run(work)
+        return self._group.run(work, about)
+
+    def watch(self, chain: Chain) -> None:
+        """Refuse to write from the minute on in which a newer version migrates the tables of `chain`."""
+        self._watch = VersionWatch(chain)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -177,14 +188,17 @@ def open_ledger(where: str | Path, *, chain: Chain = LEDGER) -> Ledger:
     HL7 inbox is a database of the same kind with tables of its own (`node.store.inbox`).
 
     Raises:
-        LedgerError: not a ledger, an unknown kind of database, or written by a newer Osteon.
+        LedgerError: not a ledger, an unknown kind or encoding of database, or written by a newer Osteon.
         LedgerUnavailable: the database does not answer; try again.
 
     """
     with _translated():
         ledger = connect(where)
         try:
+            with ledger.read() as c:
+                postgresql.require_utf8(c)
             migrate(ledger.begin, ledger.read, name=ledger.url, chain=chain)
+            ledger.watch(chain)
         except BaseException:
             ledger.close()
             raise
@@ -192,9 +206,10 @@ def open_ledger(where: str | Path, *, chain: Chain = LEDGER) -> Ledger:
 
 
 def connect(where: str | Path) -> Ledger:
-    """Open a database as `open_ledger` does, whatever tables it has; for a migration that moves rows into another."""
+    """Open a database as `open_ledger` does, whatever tables it has; for who only looks. Raises as `open_ledger`."""
     url = _url(where)
-    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+    with _translated():
+        return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
 
 
 def _url(where: str | Path) -> sa.URL:
@@ -237,7 +252,10 @@ def _sqlite(url: sa.URL) -> Ledger:
 
 def _postgresql(url: sa.URL) -> Ledger:
     # pool_pre_ping: connections that died in a restart of the database are replaced, not handed out.
-    writer = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True)
+    writer = sa.create_engine(url, connect_args=postgresql.link(url), hide_parameters=True, pool_pre_ping=True)
+    sa.event.listen(writer, "connect", postgresql.prepare)
+    sa.event.listen(writer, "checkin", postgresql.forget_reading)
+    sa.event.listen(writer, "handle_error", postgresql.give_up)
     return Ledger(writer, writer.execution_options(postgresql_readonly=True))
 
 
@@ -254,14 +272,23 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, DRIVER.OperationalError) as error:
-        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        msg = f"ledger: {type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
-        raise LedgerUnavailable(msg) from error
+        raise _unavailable(error) from error
     except sa.exc.DataError as error:
         msg = f"ledger: {type(error.orig).__name__}: a value cannot be stored"
         raise NotStorable(msg) from error
     except sa.exc.DatabaseError as error:
+        if error.connection_invalidated:
+            raise _unavailable(error) from error
         if isinstance(error.orig, DRIVER.DatabaseError) and "not a database" in str(error.orig):
             msg = "the ledger file is no SQLite database; move it away or correct storage.data_dir"
             raise LedgerError(msg) from error
         raise
+
+
+def _unavailable(error: Exception) -> LedgerUnavailable:
+    """What an error means for whoever wanted to write."""
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    msg = f"ledger: {type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}"
+    if postgresql.collided(cause):
+        return Collision(msg)
+    return StillLocked(msg) if postgresql.locked(cause) else LedgerUnavailable(msg)

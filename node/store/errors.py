@@ -3,6 +3,8 @@
     StoreError
     |-- LedgerError        the database cannot be used as it is: a person must act (wrong version, not a ledger)
     |-- LedgerUnavailable  not now: database down, locked or disk full; try again
+    |   |-- Collision      rolled back for another transaction's sake: run it again at once
+    |   `-- StillLocked    another transaction held for too long what this one needs: those beside it may go on
     |-- NotStorable        a value that the database cannot hold: it will not next time either, leave it out
     |-- LostLease          another worker took this task over: drop everything done for it
     |-- NoSuchCase         the caller named a case that is not there, or not in the state the call needs
@@ -26,6 +28,14 @@ class LedgerError(StoreError):
 
 class LedgerUnavailable(StoreError):
     """The database did not answer or could not write. Nothing of the transaction is known to be stored; try again."""
+
+
+class Collision(LedgerUnavailable):
+    """Two transactions were in each other's way and this one was rolled back, for certain; it may be run again now."""
+
+
+class StillLocked(LedgerUnavailable):
+    """A lock was waited for in vain; all of this transaction is rolled back, for certain. Try again later."""
 
 
 class NotStorable(StoreError):

@@ -79,6 +79,8 @@ def apart(c: Connection, work: Callable[[], T]) -> T:
             raise Spoiled(error) from error
         raise
     except Exception as error:
+        if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+            raise
         raise Spoiled(error) from error
 
 

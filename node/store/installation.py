@@ -52,3 +52,19 @@ def mark_spool(c: Connection) -> bool:
     """
     unmarked = sa.update(installation).where(installation.c.spool_marked_at.is_(None))
     return c.execute(unmarked.values(spool_marked_at=dt.datetime.now(dt.UTC))).rowcount == 1
+
+
+def note_activation(c: Connection, activation: str) -> None:
+    """Note which model bundle a person let serve, as its host keeps it. Call `installation_identity` first."""
+    other = sa.update(installation).where(installation.c.activation != activation)
+    c.execute(other.values(activation=activation))
+
+
+def noted_activation(c: Connection) -> str:
+    """What was noted last; empty where nothing was, also in the tables of an older release, for a reader of any."""
+    inspector = sa.inspect(c)
+    if not inspector.has_table(installation.name):
+        return ""
+    if installation.c.activation.name not in {one["name"] for one in inspector.get_columns(installation.name)}:
+        return ""
+    return c.execute(sa.select(installation.c.activation)).scalar_one_or_none() or ""

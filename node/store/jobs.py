@@ -80,9 +80,15 @@ def touch(c: Connection, kind: str, key: str, *, lane: str, delay: float = 0.0) 
     Missing: added. Waiting: due time moved. Done or dead: opened again with its counters at zero. Being done: it goes
     round again at once when it completes.
     """
+    touch_all(c, kind, {key: delay}, lane=lane)
+
+
+def touch_all(c: Connection, kind: str, delays: Mapping[str, float], *, lane: str) -> None:
+    """`touch` every key, each with its delay, in this order: for many, which one by one would take seconds."""
     now = time.time()
-    c.execute(touching(c.dialect.name), _new_row(kind, key, lane, now + delay, now))
-    if not delay:
+    if delays:
+        c.execute(touching(c.dialect.name), [_new_row(kind, key, lane, now + d, now) for key, d in delays.items()])
+    if not all(delays.values()):
         announce(c, lane)
 
 

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 import structlog
 
 from node.store.engine import ANNOUNCED, Announced, Connection, Ledger
-from node.store.errors import LedgerUnavailable
 
 _CHANNEL: Final = "osteon_task"
 _NOTIFY: Final = sa.select(sa.func.pg_notify(_CHANNEL, sa.bindparam("lane")))
@@ -54,7 +53,7 @@ def foretold(said: str) -> str:
 def follow(ledger: Ledger, heard: Callable[[str], None], stopping: threading.Event) -> None:
     """Call `heard` with the lane of each notice until `stopping` is set; of a ledger on PostgreSQL.
 
-    A connection that dies is made anew; what was said meanwhile is found by the poll.
+    A connection that dies is made anew, whatever it died of; what was said meanwhile is found by the poll.
     """
     while not stopping.is_set():
         try:
@@ -65,15 +64,6 @@ def follow(ledger: Ledger, heard: Callable[[str], None], stopping: threading.Eve
                 while not stopping.is_set():
                     for notice in session.notifies(timeout=_WAIT_SECONDS):
                         heard(notice.payload)
-        except (LedgerUnavailable, _driver_error()) as error:
+        except Exception as error:  # noqa: BLE001 - outermost loop: this thread is not started again
             log.warning("notices.lost", error=type(error).__name__)
             stopping.wait(_PAUSE_SECONDS)
-
-
-def _driver_error() -> type[Exception]:
-    """What the driver raises by itself; its module is there only where PostgreSQL is used."""
-    try:
-        from psycopg import Error  # noqa: PLC0415 - an extra
-    except ImportError:
-        return LedgerUnavailable
-    return Error

@@ -35,6 +35,16 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Concerned:
+    """A case that news could matter to."""
+
+    case_id: int
+    reported: bool
+    stirred_at: dt.datetime | None
+    """Since when news for it wait to be weighed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenSr:
     """The frozen SR of a version."""
 
@@ -105,8 +115,8 @@ def standing(c: Connection, observations: Iterable[int]) -> bool:
 
 def concerned(
     c: Connection, patient_ids: Iterable[str], persons: Iterable[int], observations: Iterable[int]
-) -> tuple[tuple[int, bool], ...]:
-    """(case, whether it is reported) of every case these could matter to: a hint for waking, never a match."""
+) -> tuple[Concerned, ...]:
+    """Every case these could matter to, in the order of their numbers: a hint for waking, never a match."""
     found: set[int] = set()
     for table, column, values in (
         (case_patient, "patient_id", sorted({value[:64] for value in patient_ids if value})),
@@ -117,11 +127,14 @@ def concerned(
             found.update(c.execute(sa.select(table.c.case_id).where(table.c[column].in_(batch))).scalars())
     t = screening_case.c
     states = (*OPEN_STATES, *REPORTED_STATES)
-    rows: list[tuple[int, bool]] = []
+    cases: list[Concerned] = []
     for batch in _batches(sorted(found)):
-        wanted = sa.select(t.id, t.state).where(t.id.in_(batch), t.state.in_(states)).order_by(t.id)
-        rows += [(row.id, row.state in REPORTED_STATES) for row in c.execute(wanted)]
-    return tuple(rows)
+        wanted = sa.select(t.id, t.state, t.stirred_at).where(t.id.in_(batch), t.state.in_(states)).order_by(t.id)
+        cases += [
+            Concerned(case_id=row.id, reported=row.state in REPORTED_STATES, stirred_at=row.stirred_at)
+            for row in c.execute(wanted)
+        ]
+    return tuple(cases)
 
 
 def first_reported_since(c: Connection, since: dt.datetime) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from node.case import Delivered, Failed
+from node.store import postgresql
 from node.store.cases import lock_case
 from node.store.engine import Connection
 from node.store.result_schema import result_message
@@ -58,6 +59,9 @@ def note_image_gone(
     False, and nothing is noted, where they are to stay: the case was taken up again since it was listed, or has other
     files by now. Periods as for `images_due`.
     """
+    # A mount may stall in the deletion. Were the lock gone before the file, another host that receives the same bytes
+    # would say that they are kept.
+    postgresql.without_limits(c)
     lock_case(c, image.case_id)
     if _kept_images(c, _images_over(ended_before, failed_before).where(_case.id == image.case_id)) != (image,):
         return False

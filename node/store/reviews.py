@@ -42,11 +42,11 @@ def stirred_at(c: Connection, sop_instance_uid: str) -> dt.datetime | None:
     return stirred
 
 
-def stir(c: Connection, case_id: int) -> None:
-    """A clinical message may concern this case; the first that has not been weighed yet is noted."""
+def stir(c: Connection, *case_ids: int) -> None:
+    """A clinical message may concern these cases; the first that has not been weighed yet is noted for each."""
     now = dt.datetime.now(dt.UTC)
-    first = sa.func.coalesce(_t.stirred_at, sa.bindparam("now", now, type_=_t.stirred_at.type))
-    c.execute(sa.update(screening_case).where(_t.id == case_id).values(stirred_at=first))
+    if case_ids:
+        c.execute(_STIR, [{"b_case": case_id, "b_now": now} for case_id in case_ids])
 
 
 def weighed(c: Connection, case_id: int, *, up_to: dt.datetime | None) -> None:
@@ -77,4 +77,10 @@ def ask_amendment(c: Connection, case_id: int, reason: str) -> None:
 
 _PENDING = sa.select(_t.stirred_at, _t.review, _t.settled, _t.amend_asked).where(_t.id == sa.bindparam("case_id"))
 _STIRRED_AT = sa.select(_t.stirred_at).where(_t.sop_instance_uid == sa.bindparam("uid"))
+_NOW = sa.bindparam("b_now", type_=_t.stirred_at.type)
+_STIR = (
+    sa.update(screening_case)
+    .where(_t.id == sa.bindparam("b_case"))
+    .values(stirred_at=sa.func.coalesce(_t.stirred_at, _NOW))
+)
 """Built once: to build a statement costs more than to run it."""

@@ -162,10 +162,12 @@ installation = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("codes_in_force", sa.String(80), nullable=False, server_default=""),
     sa.Column("spool_marked_at", UtcDateTime),
+    sa.Column("activation", sa.Text, nullable=False, server_default=""),
     sa.CheckConstraint("id = 1", name="one_row"),
 )
 """Who this node is: the name space of every UID it makes. Written once, shared by all workers, part of the backup.
 
 `codes_in_force`: version of the confirmed clinical code table that workers use; empty while none is confirmed.
 `spool_marked_at`: when a spool that several hosts share became this node's; null while there is none.
+`activation`: which model bundle a person let serve (`node.active_model`, as JSON); empty before the first one.
 """

@@ -61,7 +61,8 @@ def _claim() -> sa.Executable:
 def touching(dialect: str) -> sa.Insert:
     """Adds a task, or changes the one of its kind and key by what the new row says; for the database of that name."""
     new = insert_into(dialect, t)
-    busy, reopened = t.c.state == "doing", t.c.state.in_(("done", "dead"))
+    busy = t.c.state == "doing"
+    reopened = sa.or_(t.c.state == "done", t.c.state == "dead")  # no IN: it could not be run for many rows at once
     changes = {
         "due_at": sa.case((busy, new.excluded.updated_at), else_=new.excluded.due_at),
         "state": sa.case((busy, "doing"), else_="todo"),

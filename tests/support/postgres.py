@@ -74,6 +74,15 @@ class Cluster:
                 connection.execute(_NOTE_TABLES)
         return self._url()
 
+    def command(self, statement: str) -> None:
+        """Do what only an administrator does, outside the test database."""
+        with self._connect("postgres") as connection:
+            connection.execute(statement)
+
+    def disconnect(self) -> None:
+        """End all sessions of the test database."""
+        self.command(_DISCONNECT)
+
     def _emptied(self) -> bool:
         """Whether the tables were those of a ledger, and are empty now."""
         with self._connect("postgres") as connection:

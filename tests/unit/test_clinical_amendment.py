@@ -380,3 +380,28 @@ def test_data_that_come_after_a_worker_died_behind_the_match_amend_its_report(de
     desk.work()
     assert desk.case(case_id).result.mode is Mode.IMAGE_AND_CLINICAL
     assert [v.basis.cause for v in versions(desk, case_id)] == [Cause.FIRST, Cause.LATE_DATA]
+
+
+def test_many_films_of_a_patient_are_woken_by_as_many_statements_as_one(desk):
+    """The feed's transaction, for which workers and other feeds wait, must not last longer with every film."""
+    desk.tell(adt(), weight("61"))
+    desk.receive()
+    for_one = statements_of(lambda: desk.tell(weight("62")))
+    for number in range(100, 120):
+        desk.receive(radiograph_dataset(PatientName="Weber^Petra", number=number))
+    assert statements_of(lambda: desk.tell(weight("63"))) == for_one
+
+
+def statements_of(work):
+    """How many statements the database was asked to run."""
+    seen = []
+
+    def note(*_):
+        seen.append(1)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        work()
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    return len(seen)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 from support.csv_drop import lines, row
 from support.mllp import Peer, adt, block
+from support.postgres import Cluster
 
 from config.csv_feed import CsvDrop
 from config.settings import Settings, SettingsError
@@ -23,18 +24,18 @@ from node.schedule import Clock
 from node.store import alerts, csv_files
 from node.store.alerts import AlertKind
 from node.store.clinical_schema import observation
-from node.store.engine import Ledger
+from node.store.engine import Ledger, open_ledger
 from node.store.errors import LedgerUnavailable
 
 
 class Node:
     """The clinical feeds of a listener, with their ledger."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database_url: str = "") -> None:
         self.drop = folder / "drop"
         self.settings = Settings.model_validate(
             {
-                "storage": {"data_dir": str(folder)},
+                "storage": {"data_dir": str(folder), "database_url": database_url},
                 "clinical": {"mllp": {"port": 0}, "csv": {"folder": str(self.drop), "settle": 0}},
             }
         )
@@ -205,3 +206,34 @@ def test_an_alert_about_the_drop_folder_waits_for_the_ledger(node, monkeypatch):
     node.feed.poll_csv()  # one failed look after a restart does not settle it
     with node.ledger.read() as c:
         assert [(a.kind, a.count) for a in alerts.find(c)] == [(AlertKind.CSV_FOLDER, 1)]
+
+
+def test_a_file_that_comes_while_the_database_may_not_write_is_imported_afterwards(
+    postgres_cluster: Cluster, tmp_path: Path
+):
+    node = Node(tmp_path, postgres_cluster.blank_ledger(lambda url: open_ledger(url).close()))
+    try:
+        postgres_cluster.command("ALTER DATABASE osteon SET default_transaction_read_only = on")
+        postgres_cluster.disconnect()
+        node.put(lines(row()))
+        with capture_logs() as logs:
+            node.feed.poll_csv()
+            until(lambda: any(one["event"] == "csv_import_interrupted" for one in logs))
+        postgres_cluster.command("ALTER DATABASE osteon RESET ALL")
+        until(lambda: node.feed.poll_csv() or (node.drop / "done" / "a.csv").exists())
+    finally:
+        postgres_cluster.command("ALTER DATABASE osteon RESET ALL")
+        node.stop()
+
+
+def test_a_file_that_can_be_neither_imported_nor_set_aside_ends_no_feed(node, monkeypatch):
+    def break_down(*_: object) -> None:
+        raise ZeroDivisionError
+
+    node.put(lines(row()))
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(csv_import.Importer, "take", break_down)
+        patched.setattr(csv_import.Importer, "broke", break_down)
+        node.feed.poll_csv()
+        until(lambda: any(one["event"] == "csv_import_interrupted" for one in logs))
+    until(lambda: node.feed.poll_csv() or (node.drop / "done" / "a.csv").exists())

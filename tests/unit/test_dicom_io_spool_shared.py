@@ -108,6 +108,22 @@ def test_what_one_host_stored_another_reads_from_its_own_disk_digest_checked(sto
     assert not other.path(stored.file).exists()
 
 
+def test_a_copy_of_what_another_host_deleted_goes_once_it_is_not_asked_for_any_more(storage: Storage) -> None:
+    one, other = storage.host("one"), storage.host("other")
+    stored = store(one, b"x" * 1000)
+    copy = other.path(stored.file)
+    one.remove(stored.file)
+    now = dt.datetime.now(dt.UTC)
+    other.forget_copies(now)
+    assert copy.exists(), "somebody may just be reading it"
+    day_ago = time.time() - 86_400
+    os.utime(copy, (day_ago, day_ago))
+    other.forget_copies(now - dt.timedelta(days=2))
+    assert copy.exists()
+    other.forget_copies(now - dt.timedelta(hours=1))
+    assert not copy.exists()
+
+
 def test_damage_in_the_storage_is_no_image(storage: Storage) -> None:
     stored = store(storage.host("one"), b"x" * 1000)
     storage.damage(stored.file)

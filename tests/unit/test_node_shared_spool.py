@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -231,6 +232,23 @@ def test_an_image_that_retention_of_another_host_deletes_as_it_comes_again_is_no
     again.join()
     ledger.close()
     assert [type(error) for error in outcome] == [SpoolUnavailable]
+
+
+def test_each_host_lets_go_its_own_copies_after_the_period_of_images(
+    ledger: Ledger, tmp_path: Path, mounted: Path
+) -> None:
+    configured = settings(tmp_path / "two", spool=str(mounted))
+    one, two = open_spool(settings(tmp_path / "one", spool=str(mounted))), open_spool(configured)
+    prove_spool(one, ledger)
+    stored = received(one, ledger, tmp_path)
+    copy = two.path(stored.spool_file)
+    last_used = (NOW - dt.timedelta(days=6)).timestamp()
+    os.utime(copy, (last_used, last_used))
+    Keeper(ledger=ledger, spool=two, settings=configured, now=lambda: NOW).purge_files()
+    assert copy.exists()
+    Keeper(ledger=ledger, spool=two, settings=configured, now=lambda: NOW + dt.timedelta(days=2)).purge_files()
+    assert not copy.exists()
+    assert two.holds(stored.spool_file)
 
 
 def _stopping(remove: Callable[[str], None], reached: threading.Event, go_on: threading.Event) -> Callable[[str], None]:

@@ -210,6 +210,15 @@ def test_touch_adds_a_missing_task_and_moves_a_waiting_one(ledger: Ledger):
     assert [task.key for task in take(ledger)] == ["1"]
 
 
+def test_touch_all_touches_each_by_its_delay(ledger: Ledger):
+    add(ledger)
+    with ledger.begin() as c:
+        jobs.touch_all(c, "advance", {}, lane="infer")
+        jobs.touch_all(c, "advance", {"1": LONG, "2": 0.0, "3": 0.0}, lane="infer")
+    assert sorted(task.key for task in take(ledger, 3)) == ["2", "3"]
+    assert seen(ledger).state == "todo"
+
+
 @pytest.mark.parametrize("end", ["done", "dead"])
 def test_touch_opens_an_ended_task_with_fresh_counters(ledger: Ledger, end: str):
     add(ledger)
