@@ -1,16 +1,15 @@
 """`make bench-decode`: every accepted transfer syntax beside pydicom's decoder plugins, half resolution, preprocessing.
 
-Candidates take turns in shuffled order within a round and are compared within it; figures are CPU milliseconds of one
-thread on a 12-bit phantom of a detector's size. The exit status is 0 only if every target of issue 8 holds.
+Candidates, each in a process of its own, take turns in shuffled order within a round and are compared within it; their
+figures are CPU milliseconds of one thread on a 12-bit phantom of a detector's size. The exit status is 0 only if every
+target of issue 8 holds.
 """
 
 from __future__ import annotations
 
-import functools
 import random
 import statistics
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from io import BytesIO
@@ -19,11 +18,11 @@ from pathlib import Path
 import cv2
 import imagecodecs
 import numpy as np
+from bench.decoders import HALF, NATIVE, OURS, cpu_ms, decode, decoders
 from bench.facts import machine
 from bench.frame import Benchmark, Report
 from pydicom import dcmread, uid
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, get_decoder
-from pydicom.pixels.utils import pixel_array
 from support.dicom_objects import encode, radiograph_dataset
 
 from dicom_io.decoding import pixel_format, stored_index, stored_values
@@ -43,7 +42,6 @@ NAMES = {
     uid.JPEG2000Lossless: "j2k",
     uid.HTJ2KLossless: "htj2k",
 }
-OURS, HALF, NATIVE = "osteon", "half", "pydicom"
 LEAST = {"jpeg-lossless-sv1-gain": 4.0, "htj2k-gain": 2.0, "j2k-half-gain": 3.0}
 MOST = {"preprocess-ms": 8.0, "half-j2k-rmse": 3.0, "half-htj2k-rmse": 3.0}
 NAIVE_GAIN = 8.0
@@ -67,10 +65,11 @@ def _run(folder: Path, *, short: bool, rounds: int) -> Report:
     candidates, missing, equal = _candidates(objects)
     preparing = _preparing(objects[uid.ExplicitVRLittleEndian])
     times: dict[str, list[float]] = defaultdict(list)
-    for _ in range(rounds):
-        pool = candidates | preparing
-        for name in random.sample(sorted(pool), len(pool)):
-            times[name].append(_cpu_ms(pool[name]))
+    with decoders(candidates) as decoding:
+        pool = decoding | {name: lambda work=work: cpu_ms(work) for name, work in preparing.items()}
+        for _ in range(rounds):
+            for name in random.sample(sorted(pool), len(pool)):
+                times[name].append(pool[name]())
     headline = _gains(times, list(equal)) | _half_errors(objects)
     report: Report = {
         "machine": machine(folder),
@@ -103,31 +102,27 @@ def _objects(size: tuple[int, int]) -> dict[str, bytes]:
     return native | {syntax: encode(dataset, syntax, bytes(frame)) for syntax, frame in frames.items()}
 
 
-def _candidates(objects: dict[str, bytes]) -> tuple[dict[str, Callable[[], object]], list[str], dict[str, bool]]:
+def _candidates(objects: dict[str, bytes]) -> tuple[dict[str, tuple[str, bytes]], list[str], dict[str, bool]]:
     """What decodes what; which plugin of pydicom's does not; whether each, in pydicom's order, gives our values."""
-    candidates: dict[str, Callable[[], object]] = {}
+    candidates: dict[str, tuple[str, bytes]] = {}
     missing: list[str] = []
     equal: dict[str, bool] = {}
     for syntax, part10 in objects.items():
         dataset, name = dcmread(BytesIO(part10)), NAMES[uid.UID(syntax)]
-        form = pixel_format(dataset)
-        candidates[f"{name}|{OURS}"] = lambda d=dataset, f=form: stored_index(d, f)
+        ours = stored_values(dataset, pixel_format(dataset))
+        candidates[f"{name}|{OURS}"] = OURS, part10
         if syntax in (uid.JPEG2000Lossless, uid.HTJ2KLossless):
-            candidates[f"{name}|{HALF}"] = lambda d=dataset, f=form: stored_index(d, f, half=True)
+            candidates[f"{name}|{HALF}"] = HALF, part10
         plugins = get_decoder(syntax).available_plugins if uid.UID(syntax).is_compressed else (NATIVE,)
         for plugin in plugins:
-            decode = functools.partial(
-                pixel_array, dataset, index=0, raw=True, decoding_plugin="" if plugin == NATIVE else plugin
-            )
             try:
-                theirs = decode()
+                theirs = decode(plugin, part10)()
             except (RuntimeError, NotImplementedError, ValueError):
                 missing.append(f"pydicom's {plugin} does not read {name}")
                 continue
             nearly = 2 if syntax == uid.JPEGExtended12Bit else 0
-            differ = np.abs(stored_values(dataset, form) - theirs.astype(np.int32)).max()
-            equal[f"{name}|{plugin}"] = int(differ) <= nearly
-            candidates[f"{name}|{plugin}"] = decode
+            equal[f"{name}|{plugin}"] = int(np.abs(ours - theirs.astype(np.int32)).max()) <= nearly
+            candidates[f"{name}|{plugin}"] = plugin, part10
     return candidates, missing, equal
 
 
@@ -185,12 +180,6 @@ def _half_errors(objects: dict[str, bytes]) -> dict[str, float]:
 
 def _paired(theirs: list[float], ours: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
-
-
-def _cpu_ms(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return max((time.process_time() - began) * 1000, 1e-3)
 
 
 def _print(report: Report) -> None:
