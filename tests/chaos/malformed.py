@@ -121,7 +121,7 @@ def run(folder: Path, numbers: list[int], *, seed: int) -> int:
             tally.wrong.append(f"the listener died ({node.process.returncode})")
         if node.stop() != 0:
             tally.wrong.append("the listener did not end cleanly")
-    if after.threads > base.threads or after.descriptors > base.descriptors:
+    if vitals.leaked(base, after):
         tally.wrong.append(
             f"leaked: {base.threads} -> {after.threads} threads, {base.descriptors} -> {after.descriptors}"
         )

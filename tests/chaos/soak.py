@@ -109,7 +109,7 @@ def _verdict(soak: Soak, samples: list[float], base: vitals.Vitals, after: vital
         soak.wrong.append(f"{soak.associations} associations, {wanted} wanted")
     if growth >= GROWTH_PERCENT:
         soak.wrong.append(f"memory grew by {growth:.1f} %")
-    if after.threads > base.threads or after.descriptors > base.descriptors:
+    if vitals.leaked(base, after):
         soak.wrong.append("threads or descriptors leaked")
     for name, number in soak.done.most_common():
         print(f"soak: {name:28s} {number}")
