@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from config.csv_feed import CsvDrop
-from config.fields import Group
+from config.fields import Group, OptionalPath
 from config.hl7_feed import Mllp
 
 
@@ -58,7 +57,7 @@ class Issuer(Group):
 class Codes(Group):
     """The clinical code table: which code and unit mean which variable. `osteon codes` prints it for signing."""
 
-    file: Path | None = None
+    file: OptionalPath = None
     """TOML file laid over the shipped table: local codes and coding systems, spellings of units, units of codes that
     come without one, regions of DXA results, codes switched on with `confirmed = true`."""
     confirmed_by: str = ""
@@ -94,7 +93,7 @@ class Clinical(Group):
     """Regular expressions of whole identifiers of test patients; they join nothing."""
     test_names: tuple[Pattern, ...] = (r"Z*TEST(PATIENT|PERSON)?\^.*",)
     """Regular expressions of whole names of test patients, as `FAMILY^GIVEN`; they join nothing."""
-    lookback_days: dict[str, float] = Field(default_factory=dict)
+    lookback_days: dict[str, Annotated[float, Field(ge=0, le=36_525)]] = Field(default_factory=dict)
     """How old a value may be at the image's time, days, by variable; replaces the code table's. A variable that the
     table does not allow as a feature is not asked for."""
     codes: Codes = Codes()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from config.fields import Group, Seconds, TimeZone
+from config.fields import Group, OptionalPath, TimeZone
 
 ENCODINGS = frozenset(
     {
@@ -145,12 +144,12 @@ class CsvErrors(Group):
 class CsvDrop(Group):
     """The CSV drop folder."""
 
-    folder: Path | None = None
+    folder: OptionalPath = None
     """Folder with `inbox/`; none means no CSV feed. Created when missing."""
-    poll: Annotated[float, Field(ge=0.1)] = 30.0
+    poll: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
     """Seconds between looks."""
-    settle: Seconds = 2.0
-    """A file is taken once its size and time stood still this long (seconds)."""
+    settle: Annotated[float, Field(ge=0, le=3600)] = 2.0
+    """A file is taken once its size and time stood still this long (seconds); 0: at once."""
     require_manifest: bool = False
     """Take a file only with its manifest `name.csv.json`, whose SHA-256 must fit."""
     max_bad_rows_percent: Annotated[float, Field(ge=0, le=100)] = 5.0

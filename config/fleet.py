@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
 
-from config.fields import Group
+from config.fields import Group, OptionalPath
 
 _SINGLE_PUT_MB = 5000
 """What S3 takes in one PUT."""
@@ -39,7 +39,7 @@ class Fleet(Group):
     s3://bucket/prefix on an S3-compatible server. Empty: in `storage.data_dir`, for one host."""
     spool_endpoint: str = ""
     """URL of the S3-compatible server, e.g. `https://minio.example:9000`; empty for Amazon's."""
-    spool_credentials: Path | None = None
+    spool_credentials: OptionalPath = None
     """File in AWS's form, `[default]` with `aws_access_key_id` and `aws_secret_access_key`, readable by the node only.
     None: what AWS's tools find by themselves, e.g. the role of the instance."""
     spool_cache_mb: Annotated[int, Field(ge=100, le=10_000_000)] = 2000

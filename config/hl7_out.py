@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from config.fields import Group
+from config.fields import Group, OptionalPath, Seconds
 
 Hl7Charset = Literal[
     "UNICODE UTF-8",
@@ -45,11 +44,11 @@ class Hl7Receiver(Group):
     """
     tls: bool = False
     """Speak TLS 1.2 or newer; the receiver's certificate and host name are checked."""
-    ca: Path | None = None
+    ca: OptionalPath = None
     """PEM file of the authorities that may sign the receiver's certificate; none means the system's."""
-    certificate: Path | None = None
+    certificate: OptionalPath = None
     """PEM file with the node's own certificate and its chain, where the receiver asks for one."""
-    key: Path | None = None
+    key: OptionalPath = None
     """PEM file with its private key, without a passphrase."""
 
     @model_validator(mode="after")
@@ -75,13 +74,13 @@ class ResultsOut(Group):
     """Sending facility (MSH-4.1)."""
     procedure: Annotated[str, Field(pattern=r"^[^|~\\&^\r\n]+(\^[^|~\\&^\r\n]+){2}$")] = "36643-5^XR Chest 2 Views^LN"
     """Code of the examination (OBR-4) as `code^meaning^coding system`, as the receiver's catalogue has it."""
-    connect_timeout: Annotated[float, Field(gt=0, le=300)] = 10.0
+    connect_timeout: Annotated[float, Field(ge=0.01, le=300)] = 10.0
     """Seconds to reach a receiver."""
-    answer_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
+    answer_timeout: Annotated[float, Field(ge=0.01, le=600)] = 30.0
     """Seconds for its acknowledgement; then the message is sent again, byte for byte."""
-    backoff_first: Annotated[float, Field(gt=0)] = 1.0
+    backoff_first: Seconds = 1.0
     """Seconds before the second try; doubles each time."""
-    backoff_cap: Annotated[float, Field(gt=0)] = 900.0
+    backoff_cap: Seconds = 900.0
     """Longest pause between tries, seconds."""
 
     @model_validator(mode="after")

@@ -11,19 +11,35 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Final, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from config.clinical import Clinical
-from config.fields import AeTitle, CharacterSets, Group, Network, Port, Seconds, TimeZone
+from config.fields import (
+    AeTitle,
+    CharacterSets,
+    DatabaseUrl,
+    FilePath,
+    Group,
+    LongString,
+    Network,
+    OptionalPath,
+    Port,
+    Seconds,
+    TimeZone,
+    Workers,
+)
 from config.fleet import Fleet
 from config.hl7_out import ResultsOut
 from config.reconciliation import Reconciliation
 from config.report import Report
 from config.retention import Retention
 from config.tls import ServerTls
+
+_NEVER_QUOTED: Final = frozenset({"database_url", "broker", "spool_endpoint", "qido_url"})
+"""URLs, which may hold a password."""
 
 
 class SettingsError(Exception):
@@ -33,8 +49,8 @@ class SettingsError(Exception):
 class Site(Group):
     """Facts about the hospital."""
 
-    name: str = "Unnamed site"
-    """Institution name (0008,0080) of every object the node makes."""
+    name: LongString = "Unnamed site"
+    """Institution name (0008,0080) of every object the node makes; at most 64 characters, no backslash."""
     timezone: TimeZone = "UTC"
     """IANA zone of DICOM and HL7 times that carry no offset."""
 
@@ -47,9 +63,9 @@ class Site(Group):
 class Storage(Group):
     """Where the node keeps what it must not lose. A local disk, never NFS or SMB: SQLite's locks do not hold there."""
 
-    data_dir: Path = Path("osteon-data")
-    """Ledger, HL7 inbox, spool and audit trail; relative to the working directory."""
-    database_url: str = ""
+    data_dir: FilePath = Path("osteon-data")
+    """Ledger, HL7 inbox, spool, audit trail and the site's model bundles; relative to the working directory."""
+    database_url: DatabaseUrl = ""
     """SQLAlchemy URL of ledger and inbox; empty means SQLite in `data_dir`. `postgresql+psycopg://...` for many hosts
     (needs the `postgresql` extra)."""
 
@@ -111,7 +127,7 @@ class Reception(Group):
     commitment: bool = False
     """Storage Commitment SCP, for senders that route only to nodes that commit (PS3.4 J)."""
     acse_timeout: Seconds = 10.0
-    """Seconds for association messages."""
+    """Seconds for association messages. All times of reception and delivery are 0.01 to 86,400 s; none is endless."""
     dimse_timeout: Seconds = 60.0
     """Seconds between DIMSE messages of one operation."""
     idle_timeout: Seconds = 60.0
@@ -120,6 +136,13 @@ class Reception(Group):
     """Spool file system fuller than this: new associations are rejected transiently, running ones go on."""
     full_at_percent: Annotated[float, Field(gt=0, le=100)] = 95.0
     """Spool file system fuller than this: C-STORE is answered 0xA700 and the sender keeps the image."""
+
+    @model_validator(mode="after")
+    def _rejects_before_it_is_full(self) -> Self:
+        if self.full_at_percent < self.reject_at_percent:
+            msg = f"full_at_percent is below reject_at_percent; write {self.reject_at_percent:g} or more"
+            raise ValueError(msg)
+        return self
 
     @property
     def charsets(self) -> dict[str, tuple[str, ...]]:
@@ -130,10 +153,10 @@ class Reception(Group):
 class Model(Group):
     """What is screened, by which bundle."""
 
-    bundle: Path | None = None
+    bundle: OptionalPath = None
     """Folder of the model bundle, fixed here; none means the one of `osteon model activate`, else the demo bundle that
     comes with the package (simulated training)."""
-    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    workers: Workers = "auto"
     """Worker processes, one thread each. `auto`: one per core, less one for reception on hosts of up to four cores."""
     runtime: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the networks. `auto`: torch on a GPU, else OpenVINO where the `fast` extra is installed and has proved
@@ -145,7 +168,7 @@ class Model(Group):
     """Seconds one image may take a worker; then the process is ended, and after three such ends the case is failed."""
     image_memory_mb: Annotated[int, Field(ge=256, le=1_000_000)] = 2048
     """Megabytes a worker may allocate for its images beyond its loaded model; more is `IMAGE-LIMIT` (Linux)."""
-    minimum_age: Annotated[float, Field(ge=50)] = 50.0
+    minimum_age: Annotated[float, Field(ge=50, le=120)] = 50.0
     """Years. A T-score diagnosis is valid for post-menopausal women and men from 50 (ISCD); it can be raised only."""
     site_prevalence: Annotated[float, Field(ge=0.001, le=0.9)] | None = None
     """Share of screened patients with osteoporosis at this site, 0.1 = 10 %: probabilities and thresholds are shown on
@@ -172,7 +195,7 @@ class Destination(Group):
     the report stands as delivered unproved."""
     qido_url: str = ""
     """Base URL of its DICOMweb service (PS3.18), e.g. `https://pacs.example/dicom-web`; empty where it has none."""
-    qido_authorization: Path | None = None
+    qido_authorization: OptionalPath = None
     """File whose one line is sent as the HTTP Authorization header, e.g. `Bearer ...`; readable by the node only."""
     iocm: Literal["auto", "off"] = "auto"
     """Send it an IHE IOCM rejection note when a report is withdrawn. `off` where it ignores such notes: then a person
@@ -184,25 +207,25 @@ class Delivery(Group):
 
     ae_title: AeTitle = "OSTEON"
     """Calling AE title of the node."""
-    acse_timeout: Annotated[float, Field(gt=0)] = 10.0
+    acse_timeout: Seconds = 10.0
     """Seconds to establish an association; some archives never answer."""
-    dimse_timeout: Annotated[float, Field(gt=0)] = 60.0
+    dimse_timeout: Seconds = 60.0
     """Seconds for one C-STORE response."""
-    backoff_first: Annotated[float, Field(gt=0)] = 10.0
+    backoff_first: Seconds = 10.0
     """Seconds before the second try; doubles each time."""
-    backoff_cap: Annotated[float, Field(gt=0)] = 600.0
+    backoff_cap: Seconds = 600.0
     """Longest pause between tries, seconds."""
-    idle_timeout: Annotated[float, Field(gt=0)] = 60.0
+    idle_timeout: Seconds = 60.0
     """Seconds an association may stay silent before it is closed."""
-    retry_hours: Annotated[float, Field(ge=72)] = 72.0
+    retry_hours: Annotated[float, Field(ge=72, le=8_760)] = 72.0
     """Hours a report is tried at a destination that cannot take it; then it waits, with its bytes, for a person."""
     breaker_failures: Annotated[int, Field(ge=1, le=1000)] = 5
     """Associations in a row that do not come about before the node stops trying and only asks by C-ECHO."""
-    probe_seconds: Annotated[float, Field(gt=0)] = 30.0
+    probe_seconds: Seconds = 30.0
     """Seconds between two C-ECHOs to a destination that is not reachable."""
-    recovery_rate: Annotated[float, Field(gt=0)] = 5.0
+    recovery_rate: Annotated[float, Field(ge=0.01, le=1000)] = 5.0
     """Objects a second while a destination that was away takes what has piled up; so that it is not felled again."""
-    commitment_wait: Annotated[float, Field(gt=0)] = 300.0
+    commitment_wait: Annotated[float, Field(ge=0.01, le=604_800)] = 300.0
     """Seconds to await the report on a storage commitment; then it is asked for again, three times in all."""
     destinations: tuple[Destination, ...] = ()
     """Where results go. Without any, results are recorded and wait."""
@@ -234,7 +257,7 @@ def load(path: Path | None) -> Settings:
     if path is None:
         return Settings()
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors write a mark first
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror}); give an existing file with --config"
         raise SettingsError(msg) from error
@@ -279,7 +302,8 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r}; {_nearest(first['loc'])} (all keys: `osteon settings`)"
     problem = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {problem} (got {first['input']!r})"
+    quoted = first["loc"][-1] not in _NEVER_QUOTED and not isinstance(first["input"], dict)
+    return f"{key}: {problem}" + (f" (got {first['input']!r})" if quoted else "")
 
 
 def _nearest(where: Sequence[int | str]) -> str:

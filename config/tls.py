@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
-from config.fields import Group
+from config.fields import Group, OptionalPath
 
 
 class ServerTls(Group):
@@ -16,9 +15,9 @@ class ServerTls(Group):
 
     enabled: bool = False
     """Speak TLS."""
-    certificate: Path | None = None
+    certificate: OptionalPath = None
     """PEM file with the node's certificate and its chain; read again when it changes."""
-    key: Path | None = None
+    key: OptionalPath = None
     """PEM file with the private key, without a passphrase, readable by the node only."""
-    client_ca: Path | None = None
+    client_ca: OptionalPath = None
     """PEM file of the authorities whose client certificates are accepted; none means clients show none."""

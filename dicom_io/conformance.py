@@ -101,6 +101,9 @@ proposed in the object's own transfer syntax and in {uncompressed}. All three SR
 {sr_classes} that the archive takes is sent, or the one the destination is pinned to (`sr_class`). RLE is undone for an
 archive that does not take it.
 
+No association that the node requests is secured: there is no DICOM over TLS as SCU, neither for storage, C-ECHO and
+C-FIND nor for storage commitment. QIDO-RS is asked over HTTPS where its URL says so.
+
 {proposed}
 
 A frozen object is sent byte by byte as it was built, years later too; it is never built anew under its UID.

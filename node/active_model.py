@@ -2,6 +2,8 @@
 
 A site's bundles lie in `<data_dir>/bundles/<name>`; `active.json` beside them names the one that serves, with the
 digest of its manifest: a folder that was exchanged afterwards does not serve unseen. The record belongs to this host.
+The ledger notes it too: where it knows of an activation and the record is gone, as after a restore without `bundles/`,
+nothing serves until a person has seen to it, and never the demonstration bundle in its place.
 Not allowed here: torch (a process that only asks must not load it), and activating what does not verify.
 """
 
@@ -14,17 +16,23 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from config.settings import Settings, SettingsError
+from node import process
 from node.audit import AuditTrail
+from node.store.engine import Connection
+from node.store.installation import installation_identity, note_activation, noted_activation
 
 DEMO: Final = "demo"
 """Name of the bundle that ships with Osteon."""
 LOOK_SECONDS: Final = 5.0
 """How often a worker looks whether another bundle was activated."""
+_BRING_BACK: Final = (
+    "bring bundles/ back from the backup, or activate a bundle again with `osteon model activate` (operate.md, Backup)"
+)
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DEMO_FOLDER: Final = Path(__file__).resolve().parents[1] / "model" / "bundles" / "demo"
 
@@ -85,20 +93,50 @@ def activation(settings: Settings) -> Activation | None:
 def active_bundle(settings: Settings) -> Path | None:
     """The folder that serves; None means the demonstration bundle.
 
+    The ledger is asked only where this host has no record.
+
     Raises:
         SettingsError: the record or the activated bundle is gone or is no longer the one that was activated.
+        LedgerUnavailable: the ledger cannot be asked.
 
     """
     if settings.model.bundle is not None:
         return settings.model.bundle
     chosen = activation(settings)
     if chosen is None:
+        _refuse_forgotten(settings)
         return None
     folder = bundle_folder(settings, chosen.name)
+    if not folder.is_dir():
+        msg = f"{folder}: is not there, and was activated on {chosen.at}; {_BRING_BACK}"
+        raise SettingsError(msg)
     if manifest_digest(folder) != chosen.manifest_sha256:
         msg = f"{folder}: is not the bundle that was activated on {chosen.at}; look at it, then activate one again"
         raise SettingsError(msg)
     return folder
+
+
+def _refuse_forgotten(settings: Settings) -> None:
+    """Raise SettingsError where the ledger knows that a person let another bundle serve than the shipped one."""
+    if not process.has_ledger(settings):
+        return
+    ledger = process.look_into_ledger(settings)
+    try:
+        with ledger.read() as c:
+            noted = noted_activation(c)
+    finally:
+        ledger.close()
+    known = Activation(**json.loads(noted)) if noted else None
+    if known is not None and known.name != DEMO:
+        where = bundles_directory(settings) / "active.json"
+        msg = f"{where}: is not there, and {known.name} was activated on {known.at}; {_BRING_BACK}"
+        raise SettingsError(msg)
+
+
+def note(c: Connection, serving: Activation | None) -> None:
+    """Have the ledger know what serves on this host; it may have been activated before ledgers did."""
+    if serving is not None:
+        note_activation(c, json.dumps(asdict(serving)))
 
 
 def manifest_digest(folder: Path) -> str:
@@ -112,18 +150,28 @@ def manifest_digest(folder: Path) -> str:
 def activate(settings: Settings, name: str, *, by: str, bundle_id: str, digest: str) -> None:
     """Record durably that the bundle `name`, which was verified with the manifest `digest`, serves from now on.
 
-    The audit trail has it before the record: a decision that is in force is never without its entry.
+    Audit trail and ledger have it before the record: a decision that is in force is never without its entry.
 
     Raises:
         SettingsError: as `refuse_pinned`.
+        LedgerError: as `open_ledger`.
+        LedgerUnavailable: the ledger cannot note it; what served goes on.
 
     """
     refuse_pinned(settings)
     at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    chosen = Activation(name=name, manifest_sha256=digest, by=by, at=at)
     trail = AuditTrail(settings.storage.data_dir / "audit")
     trail.record("model.activated", name=name, bundle=bundle_id, manifest_sha256=digest, by=by)
     trail.flush()
-    _write(bundles_directory(settings), {"name": name, "manifest_sha256": digest, "by": by, "at": at})
+    ledger = process.open_settings_ledger(settings)
+    try:
+        with ledger.begin() as c:
+            installation_identity(c)
+            note(c, chosen)
+    finally:
+        ledger.close()
+    _write(bundles_directory(settings), chosen)
 
 
 def refuse_pinned(settings: Settings) -> None:
@@ -146,11 +194,11 @@ def wait_for_change(
     return False
 
 
-def _write(folder: Path, record: dict[str, str]) -> None:
+def _write(folder: Path, chosen: Activation) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / ".active.part"
     with part.open("w", encoding="utf-8") as file:
-        json.dump(record, file)
+        json.dump(asdict(chosen), file)
         file.flush()
         os.fsync(file.fileno())
     part.replace(folder / "active.json")

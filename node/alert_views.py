@@ -92,7 +92,7 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     ),
     AlertKind.FAST_PATH_REFUSED: (
         "The node's own receive path did not pass its self-test at start. Reception is slower; nothing is lost.",
-        'Install the pynetdicom version of deploy/constraints.txt, or set reception.fast_path = "off"; restart.',
+        "If the reason is the spool: `osteon doctor`. Else install the pynetdicom of deploy/constraints.txt. Restart.",
     ),
     AlertKind.ENGINE_REFUSED: (
         "The faster engine for the networks did not prove itself on this host, so torch serves: slower, same results.",
@@ -101,6 +101,10 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     AlertKind.COVERAGE: (
         "Radiographs that the archive lists have no answer here, reports are missing there, or it could not be asked.",
         "`osteon reconcile --date DAY` names them. Have missing images routed again; reports go out by themselves.",
+    ),
+    AlertKind.CERTIFICATE: (
+        "The TLS certificate that senders are shown expires within a week, is not valid now, or cannot be renewed.",
+        "Renew certificate and key at the setting named; they are taken over without a restart. See `osteon doctor`.",
     ),
     AlertKind.DISK_LOW: (
         "The disk of the spool is too full: new senders are refused for now, above the second mark every image too.",

@@ -7,6 +7,7 @@ cannot be used (one line says what and how to mend it). Every subcommand imports
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -57,6 +58,8 @@ app.command()(evaluate)
 app.command()(drift)
 
 USAGE_ERROR = 2
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+"""A file or folder that this account may not use as it must be used; after a restore, for example."""
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; without it every default holds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -70,9 +73,13 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if not isinstance(error, _operator_errors()):
+        if isinstance(error, OSError) and error.errno in _NOT_OURS and error.filename is not None:
+            said = f"{error.filename}: {error.strerror}; let the account that runs this own it, or name another place"
+        elif isinstance(error, _operator_errors()):
+            said = str(error)
+        else:
             raise
-        typer.echo(f"osteon: {error}", err=True)
+        typer.echo(f"osteon: {said}", err=True)
         sys.exit(USAGE_ERROR)
 
 

@@ -11,7 +11,7 @@ import datetime as dt
 import fcntl
 import ipaddress
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +22,7 @@ from config.hl7_feed import Mllp
 from config.settings import Reception, Settings, SettingsError
 from config.tls import ServerTls
 from dicom_io.admission import LOOPBACK
-from dicom_io.tls import days_left, make_context
+from dicom_io.tls import make_context, validity_in_file
 from dicom_io.transport_check import differences
 from node import process
 from node.active_model import active_bundle
@@ -34,7 +34,7 @@ from node.fleet_check import examine_fleet
 from node.folder_check import examine_data_directory, examine_drop_folder
 from node.peer_advice import advise
 from node.site_verdicts import latest_verdict
-from node.store import peers
+from node.store import peers, postgresql
 from node.store.errors import LedgerError, LedgerUnavailable
 from node.store.migrate import is_current
 from node.store.peers import Contact
@@ -74,12 +74,21 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _who_can_come(reception)
     yield from _hl7(settings.clinical.mllp, running=running)
     yield _code_table(settings)
-    yield from examine_drop_folder(settings.clinical.csv)
+    yield from _all_the_same("clinical.csv.folder", lambda: examine_drop_folder(settings.clinical.csv))
     yield from examine_delivery(settings)
-    yield from examine_data_directory(folder, reception)
-    yield from _ledger(settings)
-    yield from examine_fleet(settings)
-    yield _bundle(settings)
+    yield from _all_the_same("storage.data_dir", lambda: examine_data_directory(folder, reception))
+    yield from _all_the_same("the ledger", lambda: _ledger(settings))
+    yield from _all_the_same("what a fleet shares", lambda: examine_fleet(settings))
+    yield from _all_the_same("the model bundle", lambda: (_bundle(settings),))
+
+
+def _all_the_same(what: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Look, and go on with the next thing whatever came of it."""
+    try:
+        yield from look()
+    except Exception as error:  # noqa: BLE001 - a damaged file has a library's own error, and must hide no other finding
+        said = (str(error).splitlines() or [""])[0]
+        yield Finding(mark=Mark.FAIL, what=f"{what} cannot be looked at: {type(error).__name__}: {said}")
 
 
 def _node_runs(folder: Path) -> bool:
@@ -114,12 +123,17 @@ def _port(key: str, host: str, port: int, *, running: bool) -> Finding:
 def _certificate(tls: ServerTls) -> Finding:
     try:
         make_context(tls)
-        days = days_left(tls)
+        validity = validity_in_file(tls)
     except SettingsError as error:
         what, _, remedy = str(error).partition("; ")
         return Finding(mark=Mark.FAIL, what=what, remedy=remedy)
+    now = dt.datetime.now(dt.UTC)
+    days = validity.days_left(now)
     what = f"the TLS certificate has {days} days left ({tls.where})"
     remedy = f"renew {tls.where}.certificate; it is taken over without a restart"
+    if validity.begins > now:
+        what = f"the TLS certificate is not valid before {validity.begins:%Y-%m-%d %H:%M} UTC ({tls.where})"
+        return Finding(mark=Mark.FAIL, what=what, remedy=remedy)
     if days < 0:
         return Finding(
             mark=Mark.FAIL, what=f"the TLS certificate expired {-days} days ago ({tls.where})", remedy=remedy
@@ -189,21 +203,23 @@ def _is_loopback(host: str) -> bool:
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    file = settings.storage.data_dir / "ledger.db"
-    if not settings.storage.database_url and not file.exists():
+    if not process.has_ledger(settings):
         yield Finding(mark=Mark.OK, what="no ledger yet; the node makes one at its first start")
         return
     try:
         ledger = process.look_into_ledger(settings)
         with ledger.read() as c:
             contacts = peers.listed(c) if is_current(c, name=ledger.url) else None
+            faults = postgresql.faults(c)
         engine = ledger.engine()
         ledger.close()
-    except (LedgerError, LedgerUnavailable) as error:
-        remedy = "correct storage.data_dir or storage.database_url, or start the database"
-        yield Finding(mark=Mark.FAIL, what=str(error), remedy=remedy)
+    except (LedgerError, LedgerUnavailable, SettingsError) as error:
+        what, _, remedy = str(error).partition("; ")
+        remedy = remedy or "correct storage.data_dir or storage.database_url, or start the database"
+        yield Finding(mark=Mark.FAIL, what=what, remedy=remedy)
         return
     yield Finding(mark=Mark.OK, what=f"the ledger opens: {engine}", remedy=_wal_remedy(engine))
+    yield from (Finding(mark=Mark.FAIL, what=fault.what, remedy=fault.remedy) for fault in faults)
     if contacts is None:
         remedy = "the node's next start makes them; take a backup first (operate.md)"
         yield Finding(mark=Mark.WARN, what="the ledger lacks tables of this release", remedy=remedy)
@@ -248,8 +264,9 @@ def _bundle(settings: Settings) -> Finding:
     try:
         folder = active_bundle(settings) or DEMO_BUNDLE
         bundle = load_bundle(folder)
-    except (BundleError, SettingsError) as error:
-        return Finding(mark=Mark.FAIL, what=f"model bundle: {error}")
+    except (BundleError, SettingsError, LedgerError, LedgerUnavailable) as error:
+        what, _, remedy = str(error).partition("; ")
+        return Finding(mark=Mark.FAIL, what=f"model bundle: {what}", remedy=remedy)
     demo = folder == DEMO_BUNDLE
     what = f"model bundle {bundle.manifest.name} {bundle.manifest.version} loads, its hashes are right"
     if demo:
@@ -258,7 +275,7 @@ def _bundle(settings: Settings) -> Finding:
         )
     verdict = latest_verdict(settings, bundle.manifest.bundle_id)
     if verdict is None or not verdict.accepted:
-        found = "none" if verdict is None else verdict.verdict
+        found = "none" if verdict is None else verdict.words
         remedy = "for research or silent comparison only; measure it with `osteon evaluate --site`"
         return Finding(mark=Mark.WARN, what=f"{what}; verdict of this site: {found}", remedy=remedy)
-    return Finding(mark=Mark.OK, what=f"{what}; verdict of this site: {verdict.verdict}")
+    return Finding(mark=Mark.OK, what=f"{what}; verdict of this site: {verdict.words}")

@@ -7,8 +7,11 @@ with Success. This process imports no torch, so it starts in a second and stays 
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import functools
+import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -21,7 +24,7 @@ from dicom_io.storage_scp import StorageScp
 from node import breaker, process
 from node.audit import AuditTrail
 from node.breaker import Pace, Prober, lane_flows, watch_removed
-from node.certificate_watch import watch_certificate
+from node.certificate_watch import CertificateWatch
 from node.clinical_feed import ClinicalFeed
 from node.commitment import Committer, record_request
 from node.contacts import ContactBook
@@ -89,7 +92,6 @@ class Listener:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         directory = settings.storage.data_dir
-        directory.mkdir(parents=True, exist_ok=True)
         self._lock = sole_owner(directory)
         self._ledger: Ledger = process.open_settings_ledger(settings)
         self._spool = open_spool(settings)
@@ -136,6 +138,7 @@ class Listener:
             self._commitment if settings.reception.commitment else None,
             self._events if wants_events(destinations) else None,
         )
+        self._certificates = self._watch_certificates()
         self._clock = self._make_clock()
 
     def start(self) -> None:
@@ -149,8 +152,9 @@ class Listener:
         """
         adopted = 0 if self._spool.shared else self._registrar.adopt_orphans()
         self._contacts.start()
-        _bind(self._scp.start, "reception", self._settings.reception.port)
-        _bind(self._feed.start, "clinical.mllp", self._settings.clinical.mllp.port)
+        reception, mllp = self._settings.reception, self._settings.clinical.mllp
+        _bind(self._scp.start, "reception", host=reception.host, port=reception.port)
+        _bind(self._feed.start, "clinical.mllp", host=mllp.host, port=mllp.port)
         self._dispatcher.start()
         self._hints.start({INFER_LANE, *_lanes(self._settings)})
         with self._ledger.begin() as c:
@@ -162,13 +166,14 @@ class Listener:
         self._housekeeper.ask_daily()
         self._housekeeper.ask_hourly()
         self._chores.start()
+        certificate_days, hl7_certificate_days = (one.remind() for one in self._certificates)
         log.info(
             "listener.ready",
             ae_title=self._settings.reception.ae_title,
             dicom_port=self.dicom_port,
             dicom_tls_port=self._scp.tls_port,
-            certificate_days=watch_certificate(self._settings.reception.tls),
-            hl7_certificate_days=watch_certificate(self._settings.clinical.mllp.tls),
+            certificate_days=certificate_days,
+            hl7_certificate_days=hl7_certificate_days,
             mllp_port=self.mllp_port,
             adopted=adopted,
             directed=directed,
@@ -188,10 +193,12 @@ class Listener:
         """Refuse new work, finish what runs within the drain time, and release everything."""
         self._keeper.stopping.set()
         self._clock.stop()
-        self._scp.stop()
-        self._feed.stop()
-        self._dispatcher.stop(process.DRAIN_SECONDS)
-        self._chores.stop(process.DRAIN_SECONDS)
+        _at_once(
+            self._scp.stop,
+            self._feed.stop,
+            lambda: self._dispatcher.stop(process.DRAIN_SECONDS),
+            lambda: self._chores.stop(process.DRAIN_SECONDS),
+        )
         self._hints.stop()
         self._ready.close()
         self._contacts.stop()
@@ -234,18 +241,27 @@ class Listener:
         )
 
     def _make_clock(self) -> Clock:
-        settings = self._settings
         return Clock(
-            settings.clinical.csv,
+            self._settings.clinical.csv,
             self._feed.poll_csv,
             hourly=(self._housekeeper.ask_daily, self._housekeeper.ask_hourly, *self._own_files()),
-            daily=lambda: _watch(settings),
+            daily=lambda: [one.remind() for one in self._certificates],
             watches=self._watches(),
         )
 
     def _watches(self) -> tuple[Callable[[], None], ...]:
         disk = DiskWatch(self._spool, self._settings.reception, self._ledger)
-        return (disk.look, SpoolWatch(self._spool, self._ledger).look) if self._spool.shared else (disk.look,)
+        looks = (disk.look, *(one.look for one in self._certificates))
+        return (*looks, SpoolWatch(self._spool, self._ledger).look) if self._spool.shared else looks
+
+    def _watch_certificates(self) -> tuple[CertificateWatch, CertificateWatch]:
+        """Of DICOM and of HL7."""
+        reception, mllp = self._settings.reception.tls, self._settings.clinical.mllp.tls
+        host = socket.gethostname()[:50] if self._spool.shared else ""
+        return (
+            CertificateWatch(reception.where, self._scp.tls_files, self._ledger, host=host),
+            CertificateWatch(mllp.where, self._feed.tls_files, self._ledger, host=host),
+        )
 
     def _own_files(self) -> tuple[Callable[[], None], ...]:
         """What each host of a fleet lets go by itself; alone, retention does it all."""
@@ -284,10 +300,11 @@ class Listener:
                 log.error("task.dead", kind=task.kind, key=task.key, error=str(why))
 
 
-def _watch(settings: Settings) -> None:
-    """Look at the certificates of DICOM and HL7."""
-    watch_certificate(settings.reception.tls)
-    watch_certificate(settings.clinical.mllp.tls)
+def _at_once(*stops: Callable[[], object]) -> None:
+    """Stop what need not wait for each other: the longest counts, not the sum. Raises what one raised, after all."""
+    with ThreadPoolExecutor(len(stops), "stop") as pool:
+        for one in [pool.submit(stop) for stop in stops]:
+            one.result()
 
 
 def _lanes(settings: Settings) -> dict[str, int]:
@@ -298,11 +315,13 @@ def _lanes(settings: Settings) -> dict[str, int]:
     return lanes | commitment | results | ({PROBE_LANE: PROBERS} if lanes else {})
 
 
-def _bind(start: Callable[[], None], group: str, port: int) -> None:
+def _bind(start: Callable[[], None], group: str, *, host: str, port: int) -> None:
     try:
         start()
     except OSError as error:
-        msg = (
-            f"{group}.port: {port} cannot be listened on ({error.strerror}); stop the other program or change the port"
-        )
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            key, remedy = f"{group}.port: {port} on {host}", "stop the other program or change the port"
+        else:
+            key, remedy = f"{group}.host: {host}", "write an address of this machine"
+        msg = f"{key} cannot be listened on ({error.strerror}); {remedy}"
         raise SettingsError(msg) from error

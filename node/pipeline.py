@@ -57,6 +57,7 @@ from node.report_context import report_context, summary
 from node.store import image_scores, report_objects
 from node.store.clock_jump import SLACK_SECONDS
 from node.store.engine import Ledger
+from node.store.errors import StillLocked
 
 
 class Screening(Protocol):
@@ -98,6 +99,7 @@ UnderWay = Received | ImageScored | Matched | Screened
 """A case that is still to be reported."""
 _ALL_THAT_IS_KNOWN = dt.datetime.max.replace(tzinfo=dt.UTC)
 """Not this host's time: its clock may have been set back, or be behind that of the host which recorded the data."""
+_BEING_WRITTEN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,11 +214,20 @@ class Pipeline:
         return Step(case=reported, why=why, objects=objects, basis=basis, receivers=receivers)
 
     def join(self, source: Source) -> Joined:
-        """What is known now of the image's patient, as of the image's time."""
+        """What is known now of the image's patient, as of the image's time.
+
+        Raises:
+            Retry: clinical data are being written, and that takes long.
+            GiveUp: the object cannot be read.
+
+        """
         joiner = Joiner(settings=self.settings, required=self.screener.required, narrowed_days=self.narrowed_days)
         header = self._films.header(source)
-        with self.ledger.read() as c:
-            return joiner.join(c, source, header, known_at=_ALL_THAT_IS_KNOWN)
+        try:
+            with self.ledger.read() as c:
+                return joiner.join(c, source, header, known_at=_ALL_THAT_IS_KNOWN)
+        except StillLocked as error:  # no fault of the case, and not to be counted as one
+            raise Retry(_BEING_WRITTEN_SECONDS, "clinical data are being written") from error
 
     def score(
         self, source: Source, record: ClinicalRecord, fresh: image_scores.Entry | None = None

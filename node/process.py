@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import logging
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import sys
 import threading
@@ -17,8 +19,9 @@ from types import FrameType
 
 import structlog
 
-from config.settings import Settings
+from config.settings import Settings, SettingsError
 from node.store.engine import Ledger, connect, open_ledger
+from node.store.errors import LedgerError
 from node.store.inbox import open_inbox
 
 _M_ARENA_MAX = -8
@@ -120,9 +123,23 @@ def open_settings_ledger(settings: Settings) -> Ledger:
     return open_ledger(_place(settings))
 
 
+def has_ledger(settings: Settings) -> bool:
+    """Whether there may be a ledger to look into; a look would make a file that is not there."""
+    return bool(settings.storage.database_url) or (settings.storage.data_dir / "ledger.db").exists()
+
+
 def look_into_ledger(settings: Settings) -> Ledger:
-    """Connect to the ledger as it is, whatever tables it has: an older release may be running on it."""
-    return connect(_place(settings))
+    """Connect to the ledger as it is, whatever tables it has: an older release may be running on it.
+
+    Raises:
+        LedgerError: its file is another account's, which SQLite would not say.
+
+    """
+    place = _place(settings)
+    if isinstance(place, Path) and place.exists() and not os.access(place, os.R_OK | os.W_OK):
+        msg = f"{place}: this account may not read and write it; let the account that runs the node own all beside it"
+        raise LedgerError(msg)
+    return connect(place)
 
 
 def open_settings_inbox(settings: Settings) -> Ledger:
@@ -131,4 +148,9 @@ def open_settings_inbox(settings: Settings) -> Ledger:
 
 
 def _place(settings: Settings) -> str | Path:
-    return settings.storage.database_url or settings.storage.data_dir / "ledger.db"
+    """Where ledger and inbox are; SettingsError where the database's driver is not installed."""
+    url = settings.storage.database_url
+    if url.startswith("postgresql") and importlib.util.find_spec("psycopg") is None:
+        msg = "storage.database_url: names PostgreSQL, which needs psycopg; pip install 'osteon[postgresql]'"
+        raise SettingsError(msg)
+    return url or settings.storage.data_dir / "ledger.db"

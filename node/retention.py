@@ -76,7 +76,11 @@ class Keeper:
         )
 
     def purge_files(self) -> tuple[Released, ...]:
-        """Let go what is due of the files that each host has for itself: those of the feed and of the audit trail."""
+        """Let go what is due of the files that each host has for itself: those of the feed and of the audit trail.
+
+        And its copies of images of a shared spool: another host deletes an image where all see it, but here.
+        """
+        self.spool.forget_copies(self.now() - dt.timedelta(days=self.settings.retention.images))
         return tuple(_sum(kind, map(_unlink, files)) for kind, files in self._files())
 
     def _images(self) -> Iterator[KeptImage]:

@@ -24,7 +24,7 @@ from dicom_io.spool import Spool
 from model.engines import Engines
 from model.screener import Screener, load_screener
 from node import process
-from node.active_model import activation, active_bundle, wait_for_change
+from node.active_model import activation, active_bundle, note, wait_for_change
 from node.amendment import ReviewCode
 from node.case import Delivered, Failed, ImageScored, Matched, NotApplicable, Reported, Screened, Withdrawn
 from node.cores import cores
@@ -86,6 +86,7 @@ def work(
     with ledger.begin() as c:
         tell_engine(c, screener.refused)
         namespace, serial = installation_identity(c)
+        note(c, serving)
         woken = Waking(settle=settings.clinical.amend_settle).by_code_table(c, settings.clinical)
     hints = make_hints(settings, ledger)
     spool = open_spool(settings)

@@ -88,6 +88,10 @@ class RawAssociation:
         assert self._connection.recv(10) == b"\6\0\0\0\0\4\0\0\0\0"
         self._connection.close()
 
+    def begin_pdu(self) -> None:
+        """Stall in the middle of a P-DATA-TF."""
+        self._connection.sendall(b"\4\0\0\0\1\0" + bytes(9))
+
     def end(self) -> bytes:
         """What the node says when it ends the association by itself."""
         said = self._connection.recv(10)

@@ -1,11 +1,14 @@
-"""Find an external program a test needs: skip where it is absent, fail where it must be there."""
+"""Find what a test needs of the machine: skip where it is absent, fail where it must be there."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 
 import pytest
+
+_LIKE_ANY_ACCOUNT = "--bounding-set=-dac_override,-dac_read_search"
 
 
 def require_tool(name: str) -> str:
@@ -17,3 +20,13 @@ def require_tool(name: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(message)
     pytest.skip(message)
+
+
+def bound_by_modes() -> tuple[str, ...]:
+    """What to put before a command so that file modes bind it, as they bind the service's account, for root too."""
+    if os.geteuid() != 0:
+        return ()
+    prefix = (require_tool("setpriv"), _LIKE_ANY_ACCOUNT)
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("root here may not give up CAP_DAC_OVERRIDE, so no file mode would bind it")
+    return prefix

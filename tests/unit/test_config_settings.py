@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -51,6 +52,18 @@ def test_every_setting_is_documented():
         ({"site": {"timezone": "Mars/Olympus"}}, "site.timezone"),
         ({"clinical": {"wait": -1}}, "clinical.wait"),
         ({"model": {"minimum_age": 40}}, "model.minimum_age"),
+        ({"reception": {"idle_timeout": 0}}, "reception.idle_timeout"),
+        ({"reception": {"acse_timeout": 0}}, "reception.acse_timeout"),
+        ({"reception": {"reject_at_percent": 90, "full_at_percent": 80}}, "reception: full_at_percent is below"),
+        ({"delivery": {"retry_hours": 1e12}}, "delivery.retry_hours"),
+        ({"delivery": {"recovery_rate": 1e-300}}, "delivery.recovery_rate"),
+        ({"site": {"name": "Ward A\\Ward B"}}, "site.name"),
+        ({"site": {"name": "Ward A\nWard B"}}, "site.name"),
+        ({"site": {"name": "W" * 65}}, "site.name"),
+        ({"storage": {"data_dir": ""}}, "storage.data_dir: write a path"),
+        ({"storage": {"data_dir": "~nobody-of-this-name/data"}}, "storage.data_dir: there is no such home"),
+        ({"model": {"workers": -1}}, 'model.workers: write "auto" or a whole number from 1 to 64 (got -1)'),
+        ({"model": {"workers": True}}, "model.workers: write"),
         (
             {"delivery": {"destinations": [{"name": "Big PACS", "ae_title": "P", "host": "h", "port": 1}]}},
             "destinations.0.name",
@@ -109,6 +122,67 @@ def test_a_missing_file_and_no_toml_are_said_in_one_line(tmp_path):
     bad.write_text("[reception\n", encoding="utf-8")
     with pytest.raises(SettingsError, match="not valid TOML"):
         load(bad)
+
+
+def _numbers(group: type[BaseModel], *above: str):
+    """Every key, by the groups it stands in, that can be a float."""
+    for name, field in group.model_fields.items():
+        inner = get_args(field.annotation)
+        kinds = {field.annotation, *inner, *(part for one in inner for part in get_args(one))}
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _numbers(kind, *above, name)
+        if float in kinds:
+            yield (*above, name)
+
+
+NUMBERS = sorted({*_numbers(Settings), ("clinical", "lookback_days", "weight")} - {("clinical", "lookback_days")})
+
+
+@pytest.mark.parametrize("endless", ["inf", "-inf", "nan", "1e308"])
+@pytest.mark.parametrize("keys", NUMBERS, ids=".".join)
+def test_no_number_is_endless(keys, endless):
+    table: dict[str, object] = {keys[-1]: float(endless)}
+    for key in reversed(keys[:-1]):
+        table = {key: table}
+    with pytest.raises(SettingsError) as error:
+        parse(table, origin="site.toml")
+    assert ".".join(keys) in str(error.value)
+
+
+def test_the_walk_over_the_numbers_finds_them():
+    found = {".".join(keys) for keys in NUMBERS}
+    assert {"reception.acse_timeout", "delivery.retry_hours", "retention.reports", "clinical.csv.poll"} <= found
+    assert len(found) > 30
+
+
+def test_a_path_begins_at_home_and_an_empty_one_means_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    table = {"storage": {"data_dir": "~/data"}, "model": {"bundle": ""}, "clinical": {"csv": {"folder": "~/drop"}}}
+    settings = parse(table, origin="site.toml")
+    assert settings.storage.data_dir == tmp_path / "data"
+    assert settings.model.bundle is None
+    assert settings.clinical.csv.folder == tmp_path / "drop"
+
+
+def test_the_examples_of_the_reference_can_be_used_as_they_are():
+    lines = (line.removeprefix("#: ") for line in defaults_toml().splitlines())
+    receivers = "\n".join(lines).partition("[[results.receivers]]")[2].partition("\n[")[0]
+    assert parse({"results": {"receivers": [tomllib.loads(receivers)]}}, origin="x").results.receivers[0].ca is None
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    file = tmp_path / "site.toml"
+    file.write_bytes(b'\xef\xbb\xbf[site]\nname = "Klinikum S\xc3\xbcd"\n')
+    assert load(file).site.name == "Klinikum Süd"
+
+
+def test_a_url_is_never_quoted():
+    table = {"storage": {"database_url": ["postgresql://node:hush@db/osteon"]}}
+    with pytest.raises(SettingsError) as error:
+        parse(table, origin="site.toml")
+    assert "storage.database_url" in str(error.value)
+    assert "hush" not in str(error.value)
 
 
 def test_settings_cannot_be_changed():

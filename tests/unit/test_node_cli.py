@@ -9,13 +9,16 @@ import sys
 import pytest
 from support.dicom_objects import radiograph_dataset
 from support.node_parts import receive
+from support.tools import bound_by_modes
 from typer.testing import CliRunner
 
 from config.reference import defaults_toml
+from config.settings import SettingsError, parse
 from dicom_io.spool import Spool
 from node.case import Failed
 from node.cli import app
 from node.errors import FailureCode
+from node.process import open_settings_ledger
 from node.store import cases
 from node.store.engine import open_ledger
 
@@ -88,6 +91,70 @@ def test_a_request_that_cannot_be_met_is_one_line_and_status_2(site, arguments, 
     assert done.returncode == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _read_only_above(folder):
+    folder.parent.chmod(0o555)
+
+
+def _lock_of_another(folder):
+    folder.mkdir()
+    (folder / "listener.lock").touch(mode=0o000)
+
+
+def _file_in_its_place(folder):
+    folder.touch()
+
+
+def _file_for_the_spool(folder):
+    folder.mkdir()
+    (folder / "spool").touch()
+
+
+def _ledger_of_another(folder):
+    folder.mkdir()
+    (folder / "ledger.db").touch(mode=0o000)
+
+
+@pytest.mark.parametrize(
+    ("fault", "url", "says"),
+    [
+        (
+            _read_only_above,
+            "",
+            "storage.data_dir: {folder} cannot be written (Permission denied); let the node's account",
+        ),
+        (_lock_of_another, "", "storage.data_dir: {folder}/listener.lock cannot be written (Permission denied)"),
+        (_file_in_its_place, "", "storage.data_dir: {folder} cannot be written (File exists)"),
+        (_file_for_the_spool, "", "{folder}/spool: File exists; let the account"),
+        (_ledger_of_another, "", "unable to open database file"),
+        (None, "postgresql+psycopgg://node:hush@db/osteon", "storage.database_url: write postgresql+psycopg://"),
+        (None, "postgresql+psycopg://node:hush@db:1x/osteon", "storage.database_url: write postgresql+psycopg://"),
+        (None, "postgresql:/node:hush@db/osteon", "storage.database_url: write postgresql+psycopg://"),
+    ],
+)
+def test_a_start_that_cannot_be_is_one_line_and_status_2(tmp_path, fault, url, says):
+    folder = tmp_path / "above" / "data"
+    folder.parent.mkdir()
+    if fault is not None:
+        fault(folder)
+    config = tmp_path / "site.toml"
+    config.write_text(f'[storage]\ndata_dir = "{folder}"\ndatabase_url = "{url}"\n', encoding="utf-8")
+    command = [*bound_by_modes(), *OSTEON, "listen", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    folder.parent.chmod(0o755)
+    assert done.returncode == 2
+    assert done.stderr.startswith("osteon: ")
+    assert says.format(folder=folder) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "hush" not in done.stderr
+
+
+def test_postgresql_without_its_extra_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    settings = parse({"storage": {"database_url": "postgresql+psycopg://node:hush@db/osteon"}}, origin="test")
+    with pytest.raises(SettingsError, match=r"pip install 'osteon\[postgresql\]'"):
+        open_settings_ledger(settings)
 
 
 def test_every_command_explains_itself():

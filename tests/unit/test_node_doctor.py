@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.pacs import FakePacs
 from support.postgres import Cluster
+from support.tools import bound_by_modes
 
 from config.settings import Settings, parse
 from dicom_io import transport_check
+from dicom_io.spool import Spool
 from node.doctor import Finding, Mark, examine, run_doctor
 from node.fleet_check import examine_fleet
 from node.shared_spool import open_spool, prove_spool
@@ -126,3 +131,67 @@ def test_doctor_fails_where_the_drop_folder_can_neither_be_made_nor_written(tmp_
     (drop / "done").symlink_to("/proc", target_is_directory=True)
     assert found(configured, f"{drop}/done").mark is Mark.FAIL
     assert found(site(tmp_path), "no CSV").mark is Mark.OK
+
+
+def restored(folder: Path) -> Path:
+    """A data directory as a node leaves it, and a configuration that names it."""
+    open_ledger(folder / "ledger.db").close()
+    Spool(folder / "spool")
+    for name in ("audit", "bundles"):
+        (folder / name).mkdir()
+    (folder / "listener.lock").touch()
+    config = folder.parent / "site.toml"
+    mllp = "[clinical.mllp]\nenabled = false\n"
+    config.write_text(f'[storage]\ndata_dir = "{folder}"\n[reception]\nport = 0\n{mllp}', encoding="utf-8")
+    return config
+
+
+def doctor(config: Path) -> subprocess.CompletedProcess[str]:
+    """`osteon doctor`, to which file modes apply."""
+    command = [*bound_by_modes(), sys.executable, "-P", "-c", "from node.cli import main; main()"]
+    return subprocess.run(
+        [*command, "doctor", "--config", str(config)], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "mode", "says"),
+    [
+        ("ledger.db", 0o000, ("ledger.db: this account may not use it", "may not read and write it", "model bundle: ")),
+        ("spool", 0o555, ("/spool: Permission denied",)),
+        ("spool/a7", 0o555, ("/spool/a7: this account may not use it",)),
+        ("listener.lock", 0o400, ("listener.lock: this account may not use it",)),
+        ("bundles", 0o000, ("/bundles: Permission denied",)),
+    ],
+)
+def test_doctor_names_what_a_restore_left_to_another_account_and_goes_on(
+    tmp_path: Path, part: str, mode: int, says: tuple[str, ...]
+):
+    config = restored(tmp_path / "data")
+    path = tmp_path / "data" / part
+    path.chmod(mode)
+    done = doctor(config)
+    path.chmod(0o700)
+    failures = [line for line in done.stdout.splitlines() if line.startswith("fail ")]
+    assert [any(words in line for line in failures) for words in says] == [True] * len(says)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "the node's own receive path" in done.stdout
+    assert "model bundle" in done.stdout.splitlines()[-1], "the last thing that is looked at is told too"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+def test_doctor_as_root_sees_that_a_part_belongs_to_another_account(tmp_path: Path):
+    restored(tmp_path / "data")
+    os.chown(tmp_path / "data" / "spool" / "00", 12345, -1)
+    finding = found(settings(tmp_path / "data"), "belongs to another account")
+    assert finding.mark is Mark.WARN
+    assert "spool/00" in finding.what
+    assert "chown -R" in finding.remedy
+
+
+def test_a_ledger_that_is_none_hides_no_other_finding(tmp_path: Path):
+    (tmp_path / "ledger.db").write_bytes(b"no database " * 1000)
+    marks = {one.what: one.mark for one in examine(settings(tmp_path))}
+    assert any(mark is Mark.FAIL and "ledger" in what for what, mark in marks.items())
+    assert any("model bundle" in what for what in marks)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from support.dicom_objects import dataset_of, encode, radiograph_dataset
@@ -16,6 +19,7 @@ from config.settings import Delivery, Destination, SettingsError, parse
 from dicom_io.spool import Spool
 from dicom_io.storage_scu import OutgoingObject, send
 from model.domain import AssigningAuthority, Identifier, MatchClass, NameGroup, PatientIdentity, PersonName, Sex
+from node import listener as listener_module
 from node import schedule
 from node.case import Received
 from node.demo import messages
@@ -148,6 +152,39 @@ def a_visit(value, namespace):
     )
     measured = dt.datetime(2025, 3, 1, 8, tzinfo=dt.UTC)
     return messages.Visit(identity=identity, weight_kg=61.0, height_cm=163.0, measured_at=measured, accession="A1")
+
+
+def test_what_is_stopped_does_not_wait_for_each_other():
+    together, ended = threading.Barrier(3, timeout=10), []
+
+    def broken():
+        together.wait()
+        raise OSError
+
+    def slow():
+        together.wait()
+        time.sleep(0.1)
+        ended.append("slow")
+
+    with pytest.raises(OSError):  # noqa: PT011 - any will do
+        listener_module._at_once(broken, slow, together.wait)
+    assert ended == ["slow"]
+
+
+def test_an_address_that_is_not_ours_names_the_host_and_one_that_is_taken_the_port():
+    """192.0.2.1 is nobody's (RFC 5737)."""
+    with pytest.raises(
+        SettingsError, match=r"^clinical\.mllp\.host: 192\.0\.2\.1 cannot be listened on.*an address of"
+    ):
+        listener_module._bind(
+            lambda: socket.create_server(("192.0.2.1", 0)).close(), "clinical.mllp", host="192.0.2.1", port=0
+        )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=rf"^reception\.port: {port} on 127\.0\.0\.1 .*change the port"):
+            listener_module._bind(
+                lambda: socket.create_server(("127.0.0.1", port)).close(), "reception", host="127.0.0.1", port=port
+            )
 
 
 @pytest.mark.parametrize("module", ["node.listener", "node.cli", "node.serve"])
