@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from config.settings import Settings, SettingsError
-from node import process
+from node import places
 from node.audit import AuditTrail
 from node.store.engine import Connection
 from node.store.installation import installation_identity, note_activation, noted_activation
@@ -118,9 +118,9 @@ def active_bundle(settings: Settings) -> Path | None:
 
 def _refuse_forgotten(settings: Settings) -> None:
     """Raise SettingsError where the ledger knows that a person let another bundle serve than the shipped one."""
-    if not process.has_ledger(settings):
+    if not places.has_ledger(settings):
         return
-    ledger = process.look_into_ledger(settings)
+    ledger = places.look_into_ledger(settings)
     try:
         with ledger.read() as c:
             noted = noted_activation(c)
@@ -164,7 +164,7 @@ def activate(settings: Settings, name: str, *, by: str, bundle_id: str, digest: 
     trail = AuditTrail(settings.storage.data_dir / "audit")
     trail.record("model.activated", name=name, bundle=bundle_id, manifest_sha256=digest, by=by)
     trail.flush()
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     try:
         with ledger.begin() as c:
             installation_identity(c)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from config.settings import Settings
-from node import process
+from node import places
 from node.store import alerts
 from node.store.alerts import Alert, AlertKind
 from node.store.errors import NoSuchCase
@@ -133,7 +133,7 @@ _OTHERWISE: Final = ("An alert of another release of Osteon.", "Read the history
 
 def show_alerts(settings: Settings, *, include_cleared: bool, as_json: bool) -> None:
     """Print alerts, latest first, each with its meaning and the next step."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         found = alerts.find(c, include_cleared=include_cleared)
     ledger.close()
@@ -159,7 +159,7 @@ def clear_alert(settings: Settings, number: int) -> str:
         NoSuchCase: there is no such open alert.
 
     """
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.begin() as c:
         cleared = alerts.clear(c, number)
     ledger.close()

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import csv
 import itertools
+import operator
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,7 @@ class Row:
 
 
 COLUMNS: Final = tuple(field.name for field in fields(Row))
+_values: Final = operator.attrgetter(*COLUMNS)
 
 
 class Table:
@@ -78,7 +80,7 @@ class Table:
         with self._part.open("a", encoding="utf-8", newline="") as file:
             if fresh:
                 self._begin(file)
-            csv.DictWriter(file, COLUMNS).writerow(asdict(row))
+            csv.writer(file).writerow(_values(row))
             self._written += 1
             if self._written % _SYNC_EVERY == 0:
                 file.flush()
@@ -89,7 +91,7 @@ class Table:
         new = self._path.with_name(f"{self._path.name}.new")
         with new.open("w", encoding="utf-8", newline="") as file:
             self._begin(file)
-            csv.DictWriter(file, COLUMNS).writerows(asdict(row) for row in sorted(rows, key=lambda row: row.file))
+            csv.writer(file).writerows(_values(row) for row in sorted(rows, key=lambda row: row.file))
             file.flush()
             os.fsync(file.fileno())
         new.replace(self._path)
@@ -97,7 +99,7 @@ class Table:
 
     def _begin(self, file: Iterable[str]) -> None:
         file.write("".join(f"{line}\n" for line in self._head))  # type: ignore[attr-defined] # a text file
-        csv.DictWriter(file, COLUMNS).writeheader()  # type: ignore[arg-type]
+        csv.writer(file).writerow(COLUMNS)  # type: ignore[arg-type]
 
     def _read(self, path: Path) -> Iterator[Row]:
         try:

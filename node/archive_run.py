@@ -29,11 +29,14 @@ def run(
     A row whose file, or whose line in the manifest, has changed since is screened again and replaced.
 
     Raises:
-        SettingsError: the table was made with another model or setting, or is none.
+        SettingsError: the table was made with another model or setting, or is none; or as `active_bundle`.
         NeverReady: no process could begin; the message says why the model cannot be used.
 
     """
-    crew: Crew[tuple[str, ...], Job, Row] = Crew(functools.partial(_begin, settings), min(workers, len(jobs)))
+    from node.active_model import active_bundle  # noqa: PLC0415 - with the ledger, which few commands need
+
+    bundle = active_bundle(settings)
+    crew: Crew[tuple[str, ...], Job, Row] = Crew(functools.partial(_begin, settings, bundle), min(workers, len(jobs)))
     try:
         inputs = {job.file: job.digest() for job in jobs}  # before the files are read: one that changes now shows later
         table = Table(out, crew.hello())
@@ -51,11 +54,11 @@ def run(
     return tuple(rows.values())
 
 
-def _begin(settings: Settings) -> tuple[tuple[str, ...], Callable[[Job], Row]]:
+def _begin(settings: Settings, bundle: Path | None) -> tuple[tuple[str, ...], Callable[[Job], Row]]:
     """In each process, and there alone: the model and the decoders are nothing that this one needs."""
     from node.archive_screening import begin  # noqa: PLC0415
 
-    return begin(settings)
+    return begin(settings, bundle)
 
 
 def _died(job: Job, died: Died) -> Row:

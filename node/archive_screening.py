@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib.metadata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from config.settings import Settings
@@ -14,7 +15,6 @@ from dicom_io.header import read_header
 from dicom_io.radiograph import read_radiograph, refusals
 from model.domain import ClinicalRecord, MatchClass, NotAssessed, Observation, Radiograph, Scored, Sex
 from model.screener import STATED_DECIMALS, Screener, load_screener
-from node.active_model import active_bundle
 from node.archive_jobs import Job
 from node.archive_rows import FAILED, NOT_ASSESSED, SCREENED, Row
 from node.engine_choice import half_from, wanted_engines
@@ -30,15 +30,17 @@ _FAILURES: Final[dict[type[Exception], str]] = {
 }
 
 
-def begin(settings: Settings) -> tuple[tuple[str, ...], Callable[[Job], Row]]:
+def begin(settings: Settings, bundle: Path | None) -> tuple[tuple[str, ...], Callable[[Job], Row]]:
     """Load the model, then set the limits one image has: the table's head, and what makes rows.
+
+    Every process of a run is given the same `bundle` (None: the shipped one), whatever is activated meanwhile.
 
     Raises:
         BundleError, SettingsError: the model cannot be used.
 
     """
     screener = load_screener(
-        active_bundle(settings),
+        bundle,
         minimum_age=settings.model.minimum_age,
         prevalence=settings.model.site_prevalence,
         engines=wanted_engines(settings),

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Iterator
 
 from config.settings import Delivery, Settings
-from node import process
+from node import places
 from node.audit import AuditTrail
 from node.case import Delivered, Failed, Reported, Withdrawn
 from node.delivery_record import resume_delivery
@@ -149,7 +149,7 @@ def withdraw_case(
 @contextlib.contextmanager
 def _deciding(settings: Settings) -> Iterator[Connection]:
     """One transaction of the node's ledger, which is closed again whatever comes of it."""
-    with contextlib.closing(process.open_settings_ledger(settings)) as ledger, ledger.begin() as c:
+    with contextlib.closing(places.open_settings_ledger(settings)) as ledger, ledger.begin() as c:
         yield c
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import Settings
-from node import process
+from node import places
 from node.case import Delivered, Reported
 from node.store import (
     case_json,
@@ -39,7 +39,7 @@ def show_cases(settings: Settings, *, state: str, review: bool, limit: int, as_j
 
     """
     wanted = _state_name(state) if state else None
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         found = cases.find(c, state=wanted, review=review, limit=limit)
         counts = cases.count_by_state(c)
@@ -70,7 +70,7 @@ def show_case(settings: Settings, case_id: int, *, as_json: bool) -> None:
         NoSuchCase: it is unknown.
 
     """
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         facts = _facts(c, case_id)
     ledger.close()

@@ -64,12 +64,8 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-def main() -> None:
-    """Entry point of the `osteon` script."""
-    # Before numpy and torch are loaded, here and in every process started from here: each worker is one thread, and
-    # threads that spin while they wait cost a shared host several times more than they give (performance.md D6).
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def run() -> None:
+    """Do what the arguments say; what an operator can mend is one line and exit status 2."""
     try:
         app()
     except Exception as error:

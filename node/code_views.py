@@ -17,7 +17,7 @@ from config.clinical import Codes
 from config.code_file import code_table
 from config.codes import CodeRule, CodeTable, UnitRule, Use, Variable
 from config.settings import Settings
-from node import process
+from node import places
 from node.feeds.code_census import census
 from node.feeds.er7 import HL7Error, Message
 from node.feeds.inbox import read
@@ -88,8 +88,8 @@ def show_seen(settings: Settings, *, site_file: Path | None, as_json: bool) -> N
 
 def _messages(settings: Settings) -> Iterator[Message]:
     """The readable ones among the newest messages, a page at a time."""
-    process.open_settings_ledger(settings).close()  # it may still hold an older node's messages
-    box = process.open_settings_inbox(settings)
+    places.open_settings_ledger(settings).close()  # it may still hold an older node's messages
+    box = places.open_settings_inbox(settings)
     try:
         with box.read() as c:
             newest = next((info.seq for info in inbox.listed(c, limit=1)), 0)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import Settings
-from node import process
+from node import places
 from node.feeds.csv_drop import held_file, manifest_of
 from node.feeds.csv_header import described
 from node.feeds.csv_layout import layout_of, read_manifest
@@ -41,7 +41,7 @@ _LEFT = {Overtaken.IN_PART: "; a later file of its source is imported, so only w
 
 def show_files(settings: Settings, *, state: str, limit: int, as_json: bool) -> None:
     """Print the files, newest first."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         found = csv_files.find(c, state=state, limit=limit)
     ledger.close()
@@ -69,7 +69,7 @@ def decide(settings: Settings, number: int, state: CsvState) -> str:
 
     """
     so = "" if state is not CsvState.RELEASED or _fits(settings, number) else _UNSEEN
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     try:
         with ledger.begin() as c:
             left = csv_files.decide(c, number, state)

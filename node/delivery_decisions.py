@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 
 from config.settings import Settings
-from node import breaker, process
+from node import breaker, places
 from node.audit import AuditTrail
 from node.delivery_record import end_if_served, resume_delivery
 from node.store import alerts, delivery_list, destinations, jobs, outbox
@@ -28,7 +28,7 @@ def pause(settings: Settings, name: str, *, reason: str, by: str) -> str:
         NoSuchCase: nobody knows the destination.
 
     """
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.begin() as c:
         _require_known(c, settings, name)
         changed = destinations.pause(c, name, why=f"{reason} ({by})", at=dt.datetime.now(dt.UTC))
@@ -46,7 +46,7 @@ def resume(settings: Settings, name: str, *, by: str) -> str:
         NoSuchCase: nobody knows the destination.
 
     """
-    ledger, now = process.open_settings_ledger(settings), dt.datetime.now(dt.UTC)
+    ledger, now = places.open_settings_ledger(settings), dt.datetime.now(dt.UTC)
     with ledger.begin() as c:
         _require_known(c, settings, name)
         changed = destinations.resume(c, name)
@@ -68,7 +68,7 @@ def retry(settings: Settings, name: str, *, by: str) -> str:
         NoSuchCase: it refused nothing.
 
     """
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         refused = outbox.deliveries(c, destination=name, state=DeliveryState.REFUSED)
     for case_id in sorted({one.case_id for one in refused}):
@@ -92,7 +92,7 @@ def drop(settings: Settings, name: str, *, reason: str, by: str) -> str:
     if any(d.name == name for d in settings.delivery.destinations):
         msg = f"{name} is in the settings; remove it from delivery.destinations first, or pause it"
         raise NoSuchCase(msg)
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         open_ones = [d for d in outbox.deliveries(c, destination=name) if d.state in outbox.UNRESOLVED]
     for one in open_ones:

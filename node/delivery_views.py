@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from config.settings import Settings
-from node import process
+from node import places
 from node.store import delivery_list, destinations, outbox
 from node.store.delivery_list import Counts
 from node.store.destinations import DestinationState
@@ -23,7 +23,7 @@ _LISTED = (DeliveryState.REFUSED, DeliveryState.WAITING, DeliveryState.SENT)
 
 def show_deliveries(settings: Settings, *, name: str, limit: int, as_json: bool) -> None:
     """Print the state of every destination, then what is not delivered; `name`: of one destination only."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         counted = {one.destination: one for one in delivery_list.counts(c)}
         states = {one.name: one for one in destinations.all_of(c)}

@@ -24,7 +24,7 @@ from config.tls import ServerTls
 from dicom_io.admission import LOOPBACK
 from dicom_io.tls import make_context, validity_in_file
 from dicom_io.transport_check import differences
-from node import process
+from node import places
 from node.active_model import active_bundle
 from node.certificate_watch import URGENT_DAYS, WARN_DAYS
 from node.contacts import ACCEPTED
@@ -203,11 +203,11 @@ def _is_loopback(host: str) -> bool:
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:
-    if not process.has_ledger(settings):
+    if not places.has_ledger(settings):
         yield Finding(mark=Mark.OK, what="no ledger yet; the node makes one at its first start")
         return
     try:
-        ledger = process.look_into_ledger(settings)
+        ledger = places.look_into_ledger(settings)
         with ledger.read() as c:
             contacts = peers.listed(c) if is_current(c, name=ledger.url) else None
             faults = postgresql.faults(c)

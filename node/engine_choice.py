@@ -1,4 +1,4 @@
-"""What the site's settings mean for the engine that runs the networks, and who hears when another one has to serve."""
+"""What the site's settings mean for the engine that runs the networks and for decoding."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from config.settings import Settings
 from model.bundle import Bundle
 from model.engines import Engines
 from model.proofs import Proofs
-from node.store import alerts
-from node.store.alerts import AlertKind
-from node.store.engine import Connection
 
 HALF: Final = "decode-half"
 """Subject of the verdict on half-resolution decoding."""
 _HALVED_FROM: Final = 5
-_SUBJECT: Final = "model.runtime"
 
 log = structlog.get_logger()
 
@@ -32,13 +28,6 @@ def engines_directory(settings: Settings) -> Path:
 def wanted_engines(settings: Settings, *, wait: bool = True) -> Engines:
     """The engines to try, as the settings have it; without `wait` only such as have proved themselves by now."""
     return Engines(runtime=settings.model.runtime, cache=engines_directory(settings), wait=wait)
-
-
-def tell_engine(c: Connection, refused: str) -> None:
-    """Keep one alert open for as long as the wanted engine does not serve."""
-    alerts.keep(c, AlertKind.ENGINE_REFUSED, _SUBJECT, refused)
-    if refused:
-        log.error("worker.engine_refused", why=refused)
 
 
 def least_halved(bundle: Bundle) -> int:

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from model.engines import Engines
-from node.engine_choice import tell_engine
-from node.store.engine import Ledger
+from node.store import alerts
+from node.store.alerts import AlertKind
+from node.store.engine import Connection, Ledger
+
+_SUBJECT: Final = "model.runtime"
 
 log = structlog.get_logger()
+
+
+def tell_engine(c: Connection, refused: str) -> None:
+    """Keep one alert open for as long as the wanted engine does not serve."""
+    alerts.keep(c, AlertKind.ENGINE_REFUSED, _SUBJECT, refused)
+    if refused:
+        log.error("worker.engine_refused", why=refused)
 
 
 class EngineProof:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from config.settings import Settings, SettingsError
 from dicom_io.errors import SpoolFull, SpoolUnavailable
-from node import process
+from node import places
 from node.finding import Finding, Mark
 from node.shared_spool import open_spool
 from node.store import installation
@@ -23,7 +23,7 @@ def examine_fleet(settings: Settings) -> Iterator[Finding]:
     if not settings.storage.database_url.startswith("postgresql"):
         return
     try:
-        ledger = process.look_into_ledger(settings)
+        ledger = places.look_into_ledger(settings)
     except (LedgerError, LedgerUnavailable, SettingsError):
         return  # said already
     try:

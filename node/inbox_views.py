@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import Settings
-from node import process
+from node import places
 from node.clinical_feed import workplace
 from node.feeds.er7 import HL7Error
 from node.feeds.hl7_encoding import decode
@@ -182,8 +182,8 @@ def dismiss_message(settings: Settings, number: int) -> None:
 
 @contextmanager
 def _opened(settings: Settings) -> Iterator[Workplace]:
-    ledger = process.open_settings_ledger(settings)
-    frames = process.open_settings_inbox(settings)
+    ledger = places.open_settings_ledger(settings)
+    frames = places.open_settings_inbox(settings)
     try:
         yield workplace(ledger, frames, settings)
     finally:

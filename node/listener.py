@@ -21,7 +21,7 @@ from dicom_io.commitment_scp import CommitmentScp
 from dicom_io.commitment_scu import CommitmentEvents
 from dicom_io.ready_associations import ReadyAssociations
 from dicom_io.storage_scp import StorageScp
-from node import breaker, process
+from node import breaker, places, process
 from node.audit import AuditTrail
 from node.breaker import Pace, Prober, lane_flows, watch_removed
 from node.certificate_watch import CertificateWatch
@@ -93,10 +93,10 @@ class Listener:
         self._settings = settings
         directory = settings.storage.data_dir
         self._lock = sole_owner(directory)
-        self._ledger: Ledger = process.open_settings_ledger(settings)
+        self._ledger: Ledger = places.open_settings_ledger(settings)
         self._spool = open_spool(settings)
         prove_spool(self._spool, self._ledger)
-        self._inbox: Ledger = process.open_settings_inbox(settings)
+        self._inbox: Ledger = places.open_settings_inbox(settings)
         self._feed = ClinicalFeed(self._ledger, self._inbox, settings)
         destinations = settings.delivery.destinations
         self._ready = ReadyAssociations(SENDERS_PER_DESTINATION)

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from config.settings import Reception, Settings
-from node import process
+from node import places
 from node.contacts import ACCEPTED
 from node.peer_advice import advise
 from node.store import peers
@@ -20,7 +20,7 @@ from node.store.peers import Contact
 
 def show_peers(settings: Settings, *, trouble: bool, as_json: bool) -> None:
     """Print every (calling AE, called AE, address), the one seen last first; with `trouble` those refused only."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         contacts = peers.listed(c)
     ledger.close()

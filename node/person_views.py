@@ -16,7 +16,7 @@ from rich.table import Table
 
 from config.settings import Settings
 from model.domain import Identifier
-from node import process
+from node import places
 from node.store import clinical_people, clinical_persons
 from node.store.clinical_merges import Merge, merges, undo_merge
 from node.store.engine import Connection
@@ -26,7 +26,7 @@ from node.waking import Waking
 
 def show_merges(settings: Settings, *, include_undone: bool, identifiers: bool, limit: int, as_json: bool) -> None:
     """Print merges, latest first."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         found = merges(c, include_undone=include_undone, limit=limit)
         names = _names(c, {p for m in found for p in (m.prior_person_id, m.survivor_person_id)}, shown=identifiers)
@@ -50,7 +50,7 @@ def undo(settings: Settings, merge_id: int) -> None:
         NoSuchCase: there is no such merge, or it was taken back.
 
     """
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     try:
         with ledger.begin() as c:
             changes = undo_merge(c, merge_id, dt.datetime.now(dt.UTC))
@@ -66,7 +66,7 @@ def undo(settings: Settings, merge_id: int) -> None:
 
 def show_deleted(settings: Settings, *, identifiers: bool, limit: int, as_json: bool) -> None:
     """Print deleted persons, latest first."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         found = clinical_people.deleted(c, limit)
         names = _names(c, found, shown=identifiers)
@@ -88,7 +88,7 @@ def restore_person(settings: Settings, person_key: int) -> None:
         NoSuchCase: no such person was deleted.
 
     """
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     try:
         with ledger.begin() as c:
             changes = clinical_people.restore(c, person_key)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from config.settings import Settings
 from dicom_io.errors import PeerFault
-from node import process
+from node import places
 from node.reconcile import Coverage, Reconciler
 
 _SHOWN = 20
@@ -20,7 +20,7 @@ def reconcile_day(settings: Settings, day: dt.date | None, *, as_json: bool) -> 
     """Compare a day (yesterday without one) now and print what was found; the exit status."""
     now = dt.datetime.now(dt.UTC)
     asked = day or now.astimezone(settings.site.zone).date() - dt.timedelta(days=1)
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     try:
         coverage = Reconciler(ledger=ledger, settings=settings, now=lambda: now).reconcile(asked)
     except (PeerFault, LookupError) as error:

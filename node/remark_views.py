@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import Settings
-from node import process
+from node import places
 from node.facts import Unusable
 from node.store import feed_remarks, unusable_values
 
@@ -59,7 +59,7 @@ MEANINGS: Final = {
 
 def show_remarks(settings: Settings, *, as_json: bool) -> None:
     """Print the counts, the most frequent first."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         found = sorted((*feed_remarks.find(c), *unusable_values.by_reason(c)), key=lambda r: (-r.count, r.code))
     ledger.close()

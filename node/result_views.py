@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from config.settings import Settings
-from node import process
+from node import places
 from node.store import result_messages
 from node.store.result_messages import ResultMessage, ResultState
 
@@ -20,7 +20,7 @@ _MEANINGS = {"R": "result", "D": "taken back", "W": "taken back, wrong patient"}
 
 def show_results(settings: Settings, *, case_id: int | None, everything: bool, limit: int, as_json: bool) -> None:
     """Print what is not acknowledged, refused first; `everything`: also what is."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.read() as c:
         states = tuple(ResultState) if everything else _OPEN
         found = [m for s in states for m in result_messages.listed(c, case_id=case_id, state=s, limit=limit)]

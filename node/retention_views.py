@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import Settings
-from node import process
+from node import places
 from node.housekeeping import RETENTION, ask_now
 from node.retention import Keeper, Released
 from node.shared_spool import open_spool
@@ -20,7 +20,7 @@ _MEGABYTE = 1e6
 
 def show_due(settings: Settings, *, as_json: bool) -> None:
     """Print what the node would let go now. Changes nothing."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     try:
         spool = open_spool(settings)
         due = Keeper(ledger=ledger, spool=spool, settings=settings, now=lambda: dt.datetime.now(dt.UTC)).due()
@@ -34,7 +34,7 @@ def show_due(settings: Settings, *, as_json: bool) -> None:
 
 def ask(settings: Settings) -> str:
     """Have the running node do it now; a sentence for the person who asked."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     try:
         with ledger.begin() as c:
             ask_now(c, RETENTION)

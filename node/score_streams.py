@@ -19,7 +19,7 @@ from config.settings import Settings, SettingsError
 from model.bundle import BundleError, read_manifest
 from model.domain import Mode, Reason, Scored
 from model.fusion import shift
-from node import process
+from node import places
 from node.active_model import known_bundles
 from node.audit import AuditTrail
 from node.case import Delivered, Reported
@@ -134,7 +134,7 @@ class _Row:
 
 def _newest(settings: Settings, most: int) -> list[_Row]:
     """Newest first."""
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     try:
         with ledger.read() as c:
             return _rows(c, most)

@@ -21,7 +21,7 @@ from dicom_io.spool import Spool
 from dicom_io.spool_bucket import Bucket, BucketShelf
 from dicom_io.spool_cache import SpoolCache
 from dicom_io.spool_folder import SharedFolder
-from node import process
+from node import places
 from node.data_directory import own_name
 from node.errors import Retry
 from node.store import alerts, cases, installation
@@ -47,8 +47,8 @@ def open_spool(settings: Settings) -> Spool:
     """
     fleet, data = settings.fleet, settings.storage.data_dir
     if not fleet.spool:
-        return Spool(process.spool_directory(settings))
-    local = process.spool_directory(settings)
+        return Spool(places.spool_directory(settings))
+    local = places.spool_directory(settings)
     cache = SpoolCache(local / "cache", fleet.spool_cache_mb * _MEGABYTE)
     if fleet.folder is not None:
         return Spool(SharedFolder(fleet.folder, own=own_name(data), cache=cache))

@@ -23,7 +23,7 @@ from dicom_io.results import Installation
 from dicom_io.spool import Spool
 from model.engines import Engines
 from model.screener import Screener, load_screener
-from node import process
+from node import places, process
 from node.active_model import activation, active_bundle, note, wait_for_change
 from node.amendment import ReviewCode
 from node.case import Delivered, Failed, ImageScored, Matched, NotApplicable, Reported, Screened, Withdrawn
@@ -31,8 +31,8 @@ from node.cores import cores
 from node.delivery_record import begin_deliveries
 from node.dispatch.hints import Hints, make_hints
 from node.dispatch.local import Dispatcher
-from node.engine_choice import half_from, tell_engine, wanted_engines
-from node.engine_proof import EngineProof
+from node.engine_choice import half_from, wanted_engines
+from node.engine_proof import EngineProof, tell_engine
 from node.errors import FailureCode, GiveUp, Retry
 from node.limits import bounded
 from node.pipeline import Pipeline, Step, UnderWay
@@ -82,7 +82,7 @@ def work(
     while not begin(_LOOK_SECONDS):
         if stop.is_set():
             return False
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.begin() as c:
         tell_engine(c, screener.refused)
         namespace, serial = installation_identity(c)

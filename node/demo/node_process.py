@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_COMMAND = (sys.executable, "-P", "-c", "from node.cli import main; main()")
+_COMMAND = (sys.executable, "-P", "-c", "from node.entry import main; main()")
 _START_LIMIT = 60.0
 _STOP_LIMIT = 15.0
 

@@ -64,7 +64,7 @@ from pathlib import Path
 from config.settings import parse
 from node.archive_jobs import Job
 from node.archive_screening import begin
-_, answer = begin(parse({"model": {"bundle": sys.argv[1]}, "storage": {"data_dir": sys.argv[2]}}, origin="bench"))
+_, answer = begin(parse({"storage": {"data_dir": sys.argv[2]}}, origin="bench"), Path(sys.argv[1]))
 files = sorted(Path(sys.argv[3]).glob("*.dcm"))
 answer(Job(file="warm", path=files[0]))
 print("ready", flush=True)

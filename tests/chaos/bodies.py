@@ -25,7 +25,7 @@ from support.reporting import EvidenceScreener
 from config.settings import Settings
 from dicom_io.results import Installation
 from node import listener as product_listener
-from node import process
+from node import places, process
 from node.dispatch.hints import make_hints
 from node.dispatch.local import Dispatcher
 from node.pipeline import Pipeline
@@ -53,7 +53,7 @@ def worker(settings: Settings, log: Path) -> None:
 def _work(settings: Settings) -> None:
     """Composed as `node.worker.work` does, with another screener."""
     stop = process.stop_on_signals()
-    ledger = process.open_settings_ledger(settings)
+    ledger = places.open_settings_ledger(settings)
     with ledger.begin() as c:
         namespace, serial = installation_identity(c)
     hints = make_hints(settings, ledger)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 
 CLOCK_THREADS = 3
-"""That may come with time: as many as the listener's watches. Its clock begins a thread when two fall together first."""
+"""That may come with time, as many as the listener has watches: its clock begins one when two first fall together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

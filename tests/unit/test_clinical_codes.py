@@ -25,7 +25,7 @@ from config.codes import (
 from config.settings import load
 from model import asof
 from model.domain import Identifier
-from node import process
+from node import places
 from node.cli import app
 from node.doctor import Mark, examine
 from node.feeds import inbox as inbox_feed
@@ -420,7 +420,7 @@ def test_osteon_codes_seen_lists_what_the_feeds_send_without_values_or_names(tmp
         "OBX|5|TX|Mrs MUELLER said^x^99LAB||text||||||F",
     )
     loaded = load(config)
-    box = process.open_settings_inbox(loaded)
+    box = places.open_settings_inbox(loaded)
     accepted = inbox_feed.accept(frame, at=when())
     meta = {name: getattr(accepted.meta, name) for name in type(accepted.meta).__dataclass_fields__}
     with box.begin() as c:

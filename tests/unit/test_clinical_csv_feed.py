@@ -16,7 +16,7 @@ from support.postgres import Cluster
 
 from config.csv_feed import CsvDrop
 from config.settings import Settings, SettingsError
-from node import process
+from node import places
 from node.clinical_feed import ClinicalFeed, import_csv
 from node.csv_feed import FAILED_LOOKS
 from node.feeds import csv_import
@@ -42,8 +42,8 @@ class Node:
         self.start()
 
     def start(self) -> None:
-        self.ledger: Ledger = process.open_settings_ledger(self.settings)
-        self.inbox: Ledger = process.open_settings_inbox(self.settings)
+        self.ledger: Ledger = places.open_settings_ledger(self.settings)
+        self.inbox: Ledger = places.open_settings_inbox(self.settings)
         self.feed = ClinicalFeed(self.ledger, self.inbox, self.settings)
         self.feed.start()
 
@@ -148,7 +148,7 @@ def test_a_poll_after_a_stall_still_runs(tmp_path):
 
 def test_a_node_without_a_drop_folder_does_nothing(tmp_path):
     settings = Settings.model_validate({"storage": {"data_dir": str(tmp_path)}, "clinical": {"mllp": {"port": 0}}})
-    ledger, inbox = process.open_settings_ledger(settings), process.open_settings_inbox(settings)
+    ledger, inbox = places.open_settings_ledger(settings), places.open_settings_inbox(settings)
     feed = ClinicalFeed(ledger, inbox, settings)
     feed.start()
     feed.poll_csv()

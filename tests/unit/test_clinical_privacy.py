@@ -20,7 +20,7 @@ from support.node_parts import CONFIRMED, INSTALLATION, FixedScreener
 from config.settings import Delivery, Destination, parse
 from dicom_io.spool import Spool
 from dicom_io.storage_scu import OutgoingObject, send
-from node import process
+from node import places, process
 from node.case import Reported
 from node.demo import messages
 from node.dispatch.local import Dispatcher
@@ -192,7 +192,7 @@ def work_off(settings, films):
     ledger = open_ledger(settings.storage.data_dir / "ledger.db")
     pipeline = Pipeline(
         ledger=ledger,
-        spool=Spool(process.spool_directory(settings)),
+        spool=Spool(places.spool_directory(settings)),
         screener=FixedScreener(),
         settings=settings,
         installation=INSTALLATION,
@@ -216,7 +216,7 @@ def work_off(settings, films):
 def read_by_operators(settings):
     """Alerts, histories and lists, as text."""
     data = settings.storage.data_dir
-    ledger, frames = open_ledger(data / "ledger.db"), process.open_settings_inbox(settings)
+    ledger, frames = open_ledger(data / "ledger.db"), places.open_settings_inbox(settings)
     with ledger.read() as c:
         found = cases.find(c)
         histories = [cases.history(c, s.case_id) for s in found]

@@ -16,7 +16,7 @@ from support.reporting import Desk, adt, weight
 
 from config.settings import SettingsError, parse
 from dicom_io import wording
-from node import process
+from node import places
 from node.case_decisions import retry_case
 from node.errors import Retry
 from node.feeds.er7 import parse as read_er7
@@ -352,7 +352,7 @@ def test_clinical_out_a_receiver_that_left_the_settings_is_not_asked_for_ever(le
 
 def test_clinical_out_retry_takes_refused_messages_up_again(tmp_path):
     configured = settings(storage={"data_dir": str(tmp_path)}, **tables(1))
-    ledger = process.open_settings_ledger(configured)
+    ledger = places.open_settings_ledger(configured)
     with Receiver(answering("AR")) as receiver:
         office = Office(ledger, tmp_path, receiver.port)
         case_id = office.report()
@@ -373,7 +373,7 @@ def test_clinical_out_settings_refuse_keys_without_tls_and_two_receivers_of_one_
 
 def test_clinical_out_osteon_results_lists_what_is_open_and_names_no_patient(tmp_path, capsys):
     configured = settings(storage={"data_dir": str(tmp_path)}, **tables(1))
-    ledger = process.open_settings_ledger(configured)
+    ledger = places.open_settings_ledger(configured)
     with Receiver(answering("AR")) as receiver:
         office = Office(ledger, tmp_path, receiver.port)
         case_id = office.report()

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -31,6 +32,23 @@ HEAD = ("Osteon 1, model demo (TRAINED ON SIMULATED IMAGES - NOT FOR CLINICAL US
 def greeting(answer):
     """`begin` of a crew: what it says first, and what it does with a job."""
     return "ready, by root", answer
+
+
+def new_greeting(said, answer):
+    """`begin` that says what stands in the file `said`, and puts something else there for who begins next."""
+    text = said.read_text()
+    said.write_text("another model")
+    return text, answer
+
+
+def test_a_member_that_begins_otherwise_than_the_first_did_ends_the_run(tmp_path):
+    (tmp_path / "said").write_text("the model")
+    crew = Crew(functools.partial(new_greeting, tmp_path / "said", os._exit), 1)
+    try:
+        with pytest.raises(NeverReady, match="'the model': 'another model'; start anew"):
+            list(crew.work([7, 8]))
+    finally:
+        crew.dismiss()
 
 
 @pytest.mark.parametrize("asked_first", [True, False])
@@ -62,6 +80,36 @@ def test_a_member_that_dies_takes_its_own_job_along_only():
     finally:
         crew.dismiss()
     assert answers == [(3, Died(cause="STATUS-3")), (7, Died(cause="STATUS-7"))]
+
+
+def end_at(number, job):
+    """What a member does with a job: it dies of one of them, slowly enough that the next is in its hands."""
+    if job == number:
+        time.sleep(0.2)
+        os._exit(3)
+    return job
+
+
+def test_what_a_member_had_at_hand_when_it_died_is_done_by_another_and_nothing_twice():
+    crew = Crew(functools.partial(greeting, functools.partial(end_at, 4)), 2)
+    try:
+        answers = list(crew.work(range(20)))
+    finally:
+        crew.dismiss()
+    assert sorted(job for job, _ in answers) == list(range(20))
+    assert [(job, answer) for job, answer in answers if job != answer] == [(4, Died(cause="STATUS-3"))]
+
+
+def test_nobodys_last_job_waits_while_another_is_free():
+    crew = Crew(functools.partial(greeting, time.sleep), 2)
+    try:
+        crew.hello()
+        list(crew.work([0.0, 0.0]))  # both have begun
+        began = time.monotonic()
+        list(crew.work([0.5, 0.5]))
+    finally:
+        crew.dismiss()
+    assert time.monotonic() - began < 0.9
 
 
 def test_a_crew_that_cannot_begin_says_why():

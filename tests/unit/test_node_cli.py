@@ -18,11 +18,11 @@ from dicom_io.spool import Spool
 from node.case import Failed
 from node.cli import app
 from node.errors import FailureCode
-from node.process import open_settings_ledger
+from node.places import open_settings_ledger
 from node.store import cases
 from node.store.engine import open_ledger
 
-OSTEON = (sys.executable, "-P", "-c", "from node.cli import main; main()")
+OSTEON = (sys.executable, "-P", "-c", "from node.entry import main; main()")
 
 
 @pytest.fixture

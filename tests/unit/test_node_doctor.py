@@ -148,7 +148,7 @@ def restored(folder: Path) -> Path:
 
 def doctor(config: Path) -> subprocess.CompletedProcess[str]:
     """`osteon doctor`, to which file modes apply."""
-    command = [*bound_by_modes(), sys.executable, "-P", "-c", "from node.cli import main; main()"]
+    command = [*bound_by_modes(), sys.executable, "-P", "-c", "from node.entry import main; main()"]
     return subprocess.run(
         [*command, "doctor", "--config", str(config)], capture_output=True, text=True, check=False, timeout=120
     )

@@ -22,7 +22,7 @@ from node import active_model
 from node.active_model import activation, active_bundle, known_bundles, wait_for_change
 from node.cli import app
 from node.doctor import Mark, examine
-from node.process import look_into_ledger, open_settings_inbox, open_settings_ledger
+from node.places import look_into_ledger, open_settings_inbox, open_settings_ledger
 from node.store.installation import installation_identity, noted_activation
 from node.store.migrate import LEDGER, upgrade
 

@@ -209,7 +209,7 @@ def test_the_command_ends_with_1_if_something_fails_and_checks_the_bundle(config
     empty = tmp_path / "bundle"
     empty.mkdir()
     config.write_text(config.read_text() + f'\n[model]\nbundle = "{empty}"\n')
-    command = [sys.executable, "-c", "from node.cli import main; main()", "doctor", "-c", str(config)]
+    command = [sys.executable, "-c", "from node.entry import main; main()", "doctor", "-c", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1, done.stderr
     assert "fail model bundle: " in done.stdout
