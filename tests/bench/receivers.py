@@ -91,7 +91,7 @@ def receivers() -> tuple[list[Receiver], list[str]]:
         Receiver(name="limit-blake3", note="the same, and the BLAKE3 of each object",
                  command=(python, str(HERE / "server_limit.py"), "{port}", "{folder}", "blake3")),
         Receiver(name="osteon", note="`osteon listen`: own receive path, fsync of file and directory, ledger commit",
-                 command=(python, "-c", "from node.cli import main; main()", "listen", "--config", "{folder}/o.toml"),
+                 command=(python, "-c", "from node.entry import main; main()", "listen", "--config", "{folder}/o.toml"),
                  spool="spool"),
         Receiver(name="osteon-unrecorded", note="the same without a ledger row, for information",
                  command=(python, str(HERE / "server_unrecorded.py"), "listen", "--config", "{folder}/o.toml"),

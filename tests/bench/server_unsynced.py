@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dicom_io import part
-from node.cli import main
+from node.entry import main
 
 
 def _unsynced(connection: Any, *_: object) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
-OSTEON = (sys.executable, "-P", "-c", "from node.cli import main; main()")
+OSTEON = (sys.executable, "-P", "-c", "from node.entry import main; main()")
 
 
 def test_six_patients_six_valid_reports(tmp_path):

@@ -23,7 +23,7 @@ from node.demo import messages
 from node.demo.phantoms import demo_patients, film
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
-OSTEON = (sys.executable, "-P", "-c", "from node.cli import main; main()")
+OSTEON = (sys.executable, "-P", "-c", "from node.entry import main; main()")
 
 
 def screen(*arguments: str, codes: str = "") -> tuple[int, dict, str]:

@@ -21,7 +21,7 @@ from node.demo.phantoms import demo_patients, film
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 NOW = dt.datetime(2026, 1, 5, 9, 30, tzinfo=dt.UTC)
-OSTEON = (sys.executable, "-P", "-c", "from node.cli import main; main()")
+OSTEON = (sys.executable, "-P", "-c", "from node.entry import main; main()")
 
 
 def osteon(*arguments: str) -> subprocess.CompletedProcess[str]:
