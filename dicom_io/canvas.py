@@ -7,6 +7,7 @@ in what they say. Text fits or is visibly shortened. No layout here.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,11 @@ SMALLEST: Final = 15
 """Text is shrunk to this, then shortened."""
 _SMOOTH: Final = 4
 """Slanted and round edges are drawn so many times larger and scaled down."""
+_HAN: Final = "\u2e80-\u9fff\uf900-\ufaff\uff01-\uff60"
+"""Chinese and Japanese, with their punctuation: no spaces, a line may end between any two. Korean has spaces."""
+_OPENING, _CLOSING = "「『（【〔〈《", "、。，．：；！？」』）】〕〉》〟ーぁぃぅぇぉっゃゅょァィゥェォッャュョ"  # noqa: RUF001
+"""What no line may end with, and what none may begin with."""
+_UNBROKEN: Final = re.compile(f"[{_OPENING}]*[{_HAN}][{_CLOSING}]* ?|[^{_HAN} ]+[{_CLOSING}]* ?")
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
 Frame = tuple[float, float, float, float]
@@ -228,12 +234,13 @@ def wrapped(text: str, size: int, weight: int, *, width: float, lines: int) -> l
     shown = drawable(text)
     face = face_of(shown, weight)
     rows: list[str] = []
-    for word in shown.split():
-        if rows and length(f"{rows[-1]} {word}", face, size) <= width:
-            rows[-1] += f" {word}"
+    for piece in _UNBROKEN.findall(" ".join(shown.split())):
+        if rows and length(rows[-1] + piece.rstrip(), face, size) <= width:
+            rows[-1] += piece
         else:
-            rows.append(word)
-    return rows if len(rows) <= lines else [*rows[: lines - 1], " ".join(rows[lines - 1 :])]
+            rows.append(piece)
+    kept = rows if len(rows) <= lines else [*rows[: lines - 1], "".join(rows[lines - 1 :])]
+    return [row.rstrip() for row in kept]
 
 
 def _fit(text: str, face: Face, size: int, width: float | None) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 import pytest
 from pydicom.valuerep import PersonName
 
+from dicom_io.canvas import wrapped
 from dicom_io.typeface import BOLD, REGULAR, can_draw, drawable, face_of, length
 
 
@@ -40,3 +41,18 @@ def test_a_space_without_a_glyph_is_drawn_as_a_plain_one(space: str) -> None:
 def test_weights_differ() -> None:
     regular, bold = face_of("Text", REGULAR), face_of("Text", BOLD)
     assert length("FLAGGED", regular, 40) < length("FLAGGED", bold, 40)
+
+
+def test_chinese_and_japanese_are_wrapped_without_spaces_and_nothing_is_lost() -> None:
+    reason = "この結果は撮影条件の誤りのため取り下げられました。「別の患者」の画像でした（確認済み）。PA 再検査を予定。"  # noqa: RUF001
+    rows = wrapped(reason, 20, REGULAR, width=200, lines=99)
+    assert "".join(rows) == reason.replace(" ", "") or "".join(rows) == reason
+    assert len(rows) > 3
+    assert all(length(row, face_of(reason, REGULAR), 20) <= 200 for row in rows)
+    assert not any(row[0] in "。」）" or row[-1] in "「（" for row in rows)  # noqa: RUF001
+
+
+def test_other_scripts_are_wrapped_between_words() -> None:
+    rows = wrapped("Falsche  Patientin\nbestätigt, 12,5 %", 20, REGULAR, width=120, lines=99)
+    assert " ".join(rows) == "Falsche Patientin bestätigt, 12,5 %"
+    assert wrapped("one two three four", 20, REGULAR, width=1, lines=2) == ["one", "two three four"]
