@@ -8,7 +8,9 @@ missing in it is never taken for a lost image.
 from __future__ import annotations
 
 import configparser
+import datetime as dt
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
@@ -31,6 +33,7 @@ from node.store.jobs import Task
 
 PAUSE_SECONDS: Final = 10.0
 """Until work that needs the shared spool is tried again while that does not answer."""
+_HOUR: Final = 3600.0
 _MEGABYTE: Final = 1_000_000
 
 log = structlog.get_logger()
@@ -110,6 +113,28 @@ def with_image(handler: Callable[[Task], Done], spool: Spool, ledger: Ledger) ->
         return handler(task)
 
     return with_spool(work, spool) if spool.shared else handler
+
+
+class CopiesWatch:
+    """Lets go, hourly, the copies on this host of images nobody here has asked for as long as images are kept.
+
+    Each worker looks: on its host there may be no listener whose retention would do it.
+    """
+
+    def __init__(self, spool: Spool, settings: Settings) -> None:
+        self._spool = spool
+        self._kept = dt.timedelta(days=settings.retention.images)
+        self._due = time.monotonic()
+
+    def look(self) -> None:
+        """Do it if the hour is over; what cannot be deleted is tried again an hour later."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + _HOUR
+        try:
+            self._spool.forget_copies(dt.datetime.now(dt.UTC) - self._kept)
+        except OSError as error:
+            log.warning("spool.copies_not_deleted", error=str(error))
 
 
 class SpoolWatch:

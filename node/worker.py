@@ -39,7 +39,7 @@ from node.pipeline import Pipeline, Step, UnderWay
 from node.reconsider import Reconsideration, Weighed
 from node.report_writer import ReportWriter
 from node.results_out import open_results
-from node.shared_spool import open_spool, prove_spool, with_image
+from node.shared_spool import CopiesWatch, open_spool, prove_spool, with_image
 from node.store import alerts, cases, image_scores, jobs, outbox, report_objects, report_versions, reviews
 from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
@@ -102,12 +102,22 @@ def work(
         "worker.ready", model=facts.bundle_id, simulated_training=facts.simulated_training, engine=engine, woken=woken
     )
     proof = EngineProof(engines, screener.bundle.folder, ledger) if screener.unproven else None
-    renew = wait_for_change(stop, settings, serving, also=proof.admitted if proof else lambda: False)
+    renew = wait_for_change(stop, settings, serving, also=_looks(proof, CopiesWatch(spool, settings)))
     dispatcher.stop(process.DRAIN_SECONDS)
     hints.stop()
     ledger.close()
     log.info("worker.stopped", renewed=renew)
     return renew
+
+
+def _looks(proof: EngineProof | None, copies: CopiesWatch) -> Callable[[], bool]:
+    """What is looked at beside the work; true once a faster engine has proved itself."""
+
+    def look() -> bool:
+        copies.look()
+        return proof is not None and proof.admitted()
+
+    return look
 
 
 def _loaded(settings: Settings, engines: Engines) -> Screener:

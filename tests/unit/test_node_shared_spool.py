@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,7 @@ from node.disk_watch import DiskWatch
 from node.errors import Retry
 from node.registrar import Registrar
 from node.retention import Keeper
-from node.shared_spool import SpoolWatch, open_spool, prove_spool, with_image, with_spool
+from node.shared_spool import CopiesWatch, SpoolWatch, open_spool, prove_spool, with_image, with_spool
 from node.store import alerts, cases, jobs
 from node.store.alerts import AlertKind
 from node.store.engine import Ledger, open_ledger
@@ -367,3 +368,29 @@ def test_shared_storage_that_is_away_is_no_full_disk(ledger: Ledger, tmp_path: P
     DiskWatch(spool, Reception(), ledger).look()
     with ledger.read() as c:
         assert alerts.find(c) == ()
+
+
+def test_a_worker_lets_go_of_its_hosts_copies_by_itself(
+    mounted: Path, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = settings(tmp_path / "worker", spool=str(mounted))
+    spool = open_spool(site)
+    prove_spool(spool, ledger)
+    kept = tmp_path / "worker" / "spool" / "cache" / "ab" / "abc.dcm"
+    kept.parent.mkdir(parents=True)
+    now, watch = time.monotonic(), CopiesWatch(spool, site)
+
+    def copy(days: float) -> None:
+        kept.write_bytes(b"x")
+        at = time.time() - days * 86_400
+        os.utime(kept, (at, at))
+
+    copy(site.retention.images - 0.1)
+    watch.look()
+    assert kept.exists(), "asked for within the time that images are kept"
+    copy(site.retention.images + 0.1)
+    watch.look()
+    assert kept.exists(), "once an hour is enough"
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3601)
+    watch.look()
+    assert not kept.exists()
