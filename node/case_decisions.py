@@ -12,8 +12,8 @@ from node.audit import AuditTrail
 from node.case import Delivered, Failed, Reported, Withdrawn
 from node.delivery_record import resume_delivery
 from node.errors import FailureCode
+from node.results_out import hurry, take_back, watch_removed_receivers
 from node.results_out import resume as resume_results
-from node.results_out import take_back
 from node.store import alerts, case_json, cases, destinations, jobs, outbox, reviews
 from node.store.alerts import AlertKind
 from node.store.destinations import Breaker
@@ -27,7 +27,7 @@ from node.withdrawal import withdraw
 def retry_case(settings: Settings, case_id: int) -> str:
     """Take up a Failed case from its start, a withdrawal that could not be stated, or what receivers refused; says so.
 
-    A delivery that only waits for its next try gets it now, as far as its destination is to be had.
+    What only waits for its next try gets it now, as far as its destination or receiver is to be had.
 
     Raises:
         NoSuchCase: it is unknown, or there is nothing to retry.
@@ -40,15 +40,22 @@ def retry_case(settings: Settings, case_id: int) -> str:
             done = f"case {case_id} is received again and will be screened"
         elif isinstance(case, Withdrawn) and not case.stated:
             jobs.touch(c, ADVANCE, advance_key(case_id), lane=INFER_LANE)
-            done = f"the withdrawal of case {case_id} will be stated"
-        elif names := (*resume_delivery(c, case_id), *resume_results(c, case_id)):
-            done = f"case {case_id} is on its way again to {', '.join(names)}"
-        elif waiting := outbox.deliveries(c, case_id=case_id, state=DeliveryState.WAITING):
-            done = f"case {case_id} waits: {'; '.join(_hurried(c, one, settings.delivery) for one in waiting)}"
-        else:
+            said = (f"the withdrawal of case {case_id} will be stated", _again(c, case_id, settings))
+            done = "; ".join(filter(None, said))
+        elif not (done := _again(c, case_id, settings)):
             msg = f"case {case_id} is {case_json.words_of(case)}; there is nothing to retry"
             raise NoSuchCase(msg)
     return done
+
+
+def _again(c: Connection, case_id: int, settings: Settings) -> str:
+    """Take up what destinations and receivers refused of a case, and hurry what waits; says so, or nothing."""
+    known = {receiver.name for receiver in settings.results.receivers}
+    waiting = outbox.deliveries(c, case_id=case_id, state=DeliveryState.WAITING)
+    hurried = [*(_hurried(c, one, settings.delivery) for one in waiting), *hurry(c, case_id, known)]
+    if names := (*resume_delivery(c, case_id), *resume_results(c, case_id, known)):
+        return "; ".join((f"case {case_id} is on its way again to {', '.join(names)}", *hurried))
+    return f"case {case_id} waits: {'; '.join(hurried)}" if hurried else ""
 
 
 def _hurried(c: Connection, one: outbox.Delivery, settings: Delivery) -> str:
@@ -138,12 +145,14 @@ def withdraw_case(
         )
         withdraw(c, withdrawn)
         _lift(c, case_id)
-        take_back(c, case_id, case.version, wrong_patient=wrong_patient)
+        told = take_back(c, case_id, case.version, wrong_patient=wrong_patient)
+        watch_removed_receivers(c, {receiver.name for receiver in settings.results.receivers})
         # Before the commit: whoever dies in between leaves a line too many and never a withdrawal without one.
         audit = AuditTrail(settings.storage.data_dir / "audit")
         audit.record("report.withdrawn", case=case_id, version=case.version, kind=rejection, by=by, reason=said)
         audit.flush()
-    return f"case {case_id} is withdrawn; every destination that has the report is told: `osteon case {case_id}`"
+    whom = f"is told, and {', '.join(told)} by HL7" if told else "is told"
+    return f"case {case_id} is withdrawn; every destination that has the report {whom}: `osteon case {case_id}`"
 
 
 @contextlib.contextmanager

@@ -31,15 +31,15 @@ class Builder:
     zone: ZoneInfo
 
     def build(self, key: MessageKey, receiver: Hl7Receiver) -> FrozenMessage:
-        """Build one message; the same report gives the same bytes.
+        """Build one message; the same report after the same earlier ones gives the same bytes.
 
         Raises:
-            GiveUp: the frozen report is gone or cannot be read back.
+            GiveUp: the frozen report, or an earlier one, is gone or cannot be read back.
 
         """
         with self.ledger.read() as c:
-            sr = next((o.part10 for o in report_objects.objects(c, key.case_id, key.version, kind="sr")), None)
-            report = self._summary(sr)
+            report = self._summary(c, key.case_id, key.version)
+            earlier = [self._summary(c, key.case_id, version) for version in result_messages.told_before(c, key)]
             placer, filler = order_numbers(c, report.accession, report.study_uid)
             taken_at = self._taken_at(c, key.case_id)
             opened = result_messages.find(c, key)
@@ -57,12 +57,13 @@ class Builder:
             filler=filler,
             taken_at=taken_at,
         )
-        message = hl7_out.result_message(report, envelope, meaning, at)
+        message = hl7_out.result_message(report, envelope, meaning, at, earlier)
         return FrozenMessage(control_id=hl7_out.control_id(report, receiver.name, meaning), message=message)
 
-    def _summary(self, sr: bytes | None) -> ReportSummary:
+    def _summary(self, c: Connection, case_id: int, version: int) -> ReportSummary:
+        sr = next((o.part10 for o in report_objects.objects(c, case_id, version, kind="sr")), None)
         if sr is None:
-            raise GiveUp(FailureCode.REPORT_INVALID, "the version has no structured report")
+            raise GiveUp(FailureCode.REPORT_INVALID, f"version {version} has no structured report")
         try:
             return summarise(sr, self.zone)
         except HeaderInvalid as error:

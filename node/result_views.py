@@ -11,11 +11,11 @@ from rich.table import Table
 
 from config.settings import Settings
 from node import places
+from node.feeds.hl7_meaning import Meaning
 from node.store import result_messages
 from node.store.result_messages import ResultMessage, ResultState
 
 _OPEN = (ResultState.REFUSED, ResultState.WAITING)
-_MEANINGS = {"R": "result", "D": "taken back", "W": "taken back, wrong patient"}
 
 
 def show_results(settings: Settings, *, case_id: int | None, everything: bool, limit: int, as_json: bool) -> None:
@@ -45,7 +45,7 @@ def _row(message: ResultMessage) -> dict[str, Any]:
         "case": message.key.case_id,
         "version": message.key.version,
         "receiver": message.key.receiver,
-        "says": _MEANINGS[message.key.meaning],
+        "says": Meaning(message.key.meaning).words,
         "state": str(message.state),
         "at": message.at.isoformat(timespec="seconds"),
         "tries": message.tries,

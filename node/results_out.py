@@ -5,14 +5,16 @@ with the same MSH-10. AA and CA are success and nothing else is. AR and CR put t
 once; AE and CE after some tries, since some receivers answer so while they restart. Silence, a lost connection and
 answers to other messages are tried again for as long as it takes. The newest version wins: what was not sent of an
 older one is cancelled. A result that is taken back is followed to every receiver that has or may have it, and no
-message overtakes an earlier one of its case.
+message overtakes an earlier one of its case. A refusal says nothing of an earlier send that was not answered: some
+receivers refuse as a duplicate what they have stored.
 """
 
 from __future__ import annotations
 
 import functools
 import ssl
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -29,11 +31,17 @@ from node.store import alerts, jobs, result_messages
 from node.store.alerts import AlertKind
 from node.store.engine import Connection, Ledger
 from node.store.jobs import Task
-from node.store.result_messages import FrozenMessage, MessageKey
+from node.store.result_messages import FrozenMessage, MessageKey, ResultState
 from node.tasks import SEND_RESULT, result_lane
 
 ERRORS_BEFORE_A_PERSON = 3
 """How often a receiver may answer AE or CE to one message."""
+
+TRIES_BEFORE_ALERT = 10
+"""Vain tries of one message before its receiver is called down: some ten minutes by the default pauses."""
+
+DUPLICATE = "205"
+"""Duplicate key identifier (table 0357): what some receivers answer to a repetition."""
 
 UNDER_WAY_SECONDS = 1.0
 """How long a message waits before it asks again whether the one before it has ended."""
@@ -53,14 +61,52 @@ def take_back(c: Connection, case_id: int, version: int, *, wrong_patient: bool)
     return receivers
 
 
-def resume(c: Connection, case_id: int) -> tuple[str, ...]:
-    """Take the refused messages of a case up again, now; their receivers."""
-    again = result_messages.wait_again(c, case_id)
+def resume(c: Connection, case_id: int, known: Collection[str]) -> tuple[str, ...]:
+    """Take the refused messages of a case up again, now; their receivers. `known`: those in the settings."""
+    again = result_messages.wait_again(c, case_id, known)
     for key in again:
         jobs.touch(c, SEND_RESULT, _task_key(key), lane=result_lane(key.receiver))
-    if again:
-        alerts.settle(c, AlertKind.RESULT_REFUSED, f"case {case_id}")
+    settle_refusals(c, case_id)
     return tuple(key.receiver for key in again)
+
+
+def hurry(c: Connection, case_id: int, known: Collection[str]) -> tuple[str, ...]:
+    """Have the messages of a case that wait sent now; says so, or that a receiver is in the settings no more."""
+    said = []
+    for message in result_messages.listed(c, case_id=case_id):
+        name = message.key.receiver
+        if message.state in result_messages.UNRESOLVED and name not in known:
+            remedy = f"put it back, or `osteon results drop {name} --reason WHY --by WHO`"
+            said.append(f"{name} is not in the settings; {remedy}")
+        elif message.state is ResultState.WAITING:
+            jobs.touch(c, SEND_RESULT, _task_key(message.key), lane=result_lane(name))
+            said.append(f"{name} is tried again now")
+    return tuple(said)
+
+
+def watch_removed_receivers(c: Connection, known: Collection[str]) -> None:
+    """Alert to messages whose receiver is no longer in the settings; settled when it is there again."""
+    keys = result_messages.unresolved(c)
+    back = Counter(key.receiver for key in keys if key.meaning != Meaning.RESULT)
+    for name, count in Counter(key.receiver for key in keys).items():
+        if name not in known:
+            detail = f"{count} messages wait, {back[name]} of them take a result back"
+            alerts.raise_alert(c, AlertKind.RECEIVER_REMOVED, subject(name), detail)
+    for name in known:
+        alerts.settle(c, AlertKind.RECEIVER_REMOVED, subject(name))
+
+
+def settle_refusals(c: Connection, case_id: int) -> None:
+    """Settle the alerts about messages of a case that are no longer refused."""
+    found = result_messages.listed(c, case_id=case_id)
+    refused = {_alert_about(m.key) for m in found if m.state is ResultState.REFUSED}
+    for kind, about in {_alert_about(m.key) for m in found} - refused:
+        alerts.settle(c, kind, about)
+
+
+def subject(name: str) -> str:
+    """Of an alert about a receiver."""
+    return f"receiver {name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +129,7 @@ class ResultSender:
 
         """
         key = _parse(task.key)
-        receiver = self._receiver(key.receiver)
-        if receiver is None:
-            return functools.partial(_refused, key, "the receiver is no longer in the settings", alarm=False)
+        receiver = next(r for r in self.settings.receivers if r.name == key.receiver)  # only those have a lane
         message = self._begin(task, key, receiver)
         if message is None:
             return None
@@ -96,14 +140,11 @@ class ResultSender:
         if answer.accepted:
             log.info("result.told", case=key.case_id, receiver=key.receiver, meaning=key.meaning, answer=answer.code)
             return functools.partial(_sent, key, answer)
-        return self._answered_no(task, key, answer)
+        return self._answered_no(task, key, answer, uncertain=message.uncertain)
 
     def bury(self, c: Connection, task: Task, why: GiveUp) -> None:
         """Put the message of a dead task before a person."""
-        _refused(_parse(task.key), str(why), c, alarm=True)
-
-    def _receiver(self, name: str) -> Hl7Receiver | None:
-        return next((r for r in self.settings.receivers if r.name == name), None)
+        _put_before_a_person(c, _parse(task.key), str(why))
 
     def _address(self, receiver: Hl7Receiver) -> Address:
         return Address(
@@ -139,22 +180,35 @@ class ResultSender:
             before = result_messages.find(c, key)
             result_messages.mark_tried(c, key, error=error, answer=answer, uncertain=uncertain)
             tries = 1 if before is None else before.tries + 1
+            if answer:
+                alerts.settle(c, AlertKind.RECEIVER_DOWN, subject(key.receiver))
+            elif tries >= TRIES_BEFORE_ALERT:
+                alerts.raise_alert(c, AlertKind.RECEIVER_DOWN, subject(key.receiver), error)
         log.warning("result.waiting", case=key.case_id, receiver=key.receiver, tries=tries, error=error)
         return Retry(pause(tries, self.settings), f"{key.receiver}: {error}")
 
-    def _answered_no(self, task: Task, key: MessageKey, answer: Answer) -> Callable[[Connection], None]:
-        """Raise Retry while an AE may yet become an AA; else put it before a person."""
+    def _answered_no(
+        self, task: Task, key: MessageKey, answer: Answer, *, uncertain: bool
+    ) -> Callable[[Connection], None]:
+        """Raise Retry while an AE may yet become an AA; else put it before a person.
+
+        `uncertain`: an earlier send of it was not answered. What is said of this one does not take that back.
+        """
         error = f"answered {answer.code}" + (f" {answer.error}" if answer.error else "")
+        if uncertain and answer.error == DUPLICATE:
+            error += ", it probably has the message from an earlier send"
         with self.ledger.read() as c:
             before = result_messages.find(c, key)
         if answer.code in ("AE", "CE") and (before is None or before.refusals + 1 < ERRORS_BEFORE_A_PERSON):
-            raise self._later(task, key, error, uncertain=False, answer=answer.code)
-        return functools.partial(_refused, key, error, answer=answer.code, alarm=True)
+            raise self._later(task, key, error, uncertain=uncertain, answer=answer.code)
+        return functools.partial(_refused, key, error, answer=answer.code, uncertain=uncertain)
 
 
 def _open(c: Connection, case_id: int, version: int, receivers: tuple[str, ...], meaning: Meaning) -> None:
     for key in result_messages.open_messages(c, case_id, version, receivers, meaning):
         jobs.enqueue(c, SEND_RESULT, _task_key(key), lane=result_lane(key.receiver))
+    if version > 1 or meaning is not Meaning.RESULT:  # of a first report nothing was refused that is cancelled now
+        settle_refusals(c, case_id)
 
 
 def _others_under_way(c: Connection, key: MessageKey) -> bool:
@@ -169,15 +223,30 @@ def _others_under_way(c: Connection, key: MessageKey) -> bool:
 
 def _sent(key: MessageKey, answer: Answer, c: Connection) -> None:
     result_messages.mark_sent(c, key, answer=answer.code)
+    alerts.settle(c, AlertKind.RECEIVER_DOWN, subject(key.receiver))
 
 
-def _refused(key: MessageKey, error: str, c: Connection, *, answer: str = "", alarm: bool) -> None:
-    if answer:
-        result_messages.mark_tried(c, key, error=error, answer=answer, uncertain=False)
+def _refused(key: MessageKey, error: str, c: Connection, *, answer: str, uncertain: bool) -> None:
+    result_messages.mark_tried(c, key, error=error, answer=answer, uncertain=uncertain)
+    alerts.settle(c, AlertKind.RECEIVER_DOWN, subject(key.receiver))
+    _put_before_a_person(c, key, error)
+
+
+def _put_before_a_person(c: Connection, key: MessageKey, error: str) -> None:
+    """Refuse a message, unless it was cancelled meanwhile and nobody need care."""
     result_messages.mark_refused(c, key, error=error)
-    if alarm:
-        alerts.raise_alert(c, AlertKind.RESULT_REFUSED, f"case {key.case_id}", f"{key.receiver}: {error}")
-    log.error("result.refused", case=key.case_id, receiver=key.receiver, meaning=key.meaning, error=error)
+    found = result_messages.find(c, key)
+    if found is not None and found.state is ResultState.REFUSED:
+        kind, about = _alert_about(key)
+        alerts.raise_alert(c, kind, about, f"{key.receiver}: {error}")
+        log.error("result.refused", case=key.case_id, receiver=key.receiver, meaning=key.meaning, error=error)
+
+
+def _alert_about(key: MessageKey) -> tuple[AlertKind, str]:
+    """Kind and subject of the alert when this message is refused."""
+    if key.meaning == Meaning.RESULT:
+        return AlertKind.RESULT_REFUSED, f"case {key.case_id}"
+    return AlertKind.RETRACTION_REFUSED, f"case {key.case_id} at {key.receiver}"
 
 
 def _task_key(key: MessageKey) -> str:

@@ -17,3 +17,15 @@ class Meaning(enum.StrEnum):
     """The result is taken back."""
     WRONG_PATIENT = "W"
     """The result is taken back, because it is another patient's."""
+
+    @property
+    def words(self) -> str:
+        """What a person reads for it."""
+        return _WORDS[self]
+
+
+_WORDS: Final = {
+    Meaning.RESULT: "result",
+    Meaning.DELETED: "taken back",
+    Meaning.WRONG_PATIENT: "taken back, wrong patient",
+}

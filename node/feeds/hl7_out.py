@@ -3,7 +3,8 @@
 It goes to the worklist of a person and repeats what the structured report says, in its codes and its words. Everything
 is R (results stored, not verified) and never P or F: archives take an SR of a final message for a verified one. Patient
 data are those of the image. No reference range is stated: whatever lies inside one reads as normal. A result that is
-taken back names the same observations with OBX-11 D or W and no values.
+taken back names the same observations with OBX-11 D or W and no values. So does what an earlier version stated and this
+one does not: a receiver files by OBX-3, and there a probability that nothing speaks of any more would stand on.
 
 OS-SR-UID is the UID of the SR as it was frozen. A destination that gets it in another class has it under another UID,
 which depends on what it took of the versions before, and the message is fixed before anything is sent.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,8 @@ from node.feeds.hl7_encoding import CODECS, escape
 from node.feeds.hl7_meaning import UNVERIFIED, Meaning
 
 EQUIPMENT: Final = "OSTEON"
+_Row = tuple[str, str, str, str, str, list[str]]
+"""(type, name, value, unit, flag, OBX-14 to OBX-19) of an observation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +55,23 @@ def control_id(report: ReportSummary, receiver: str, meaning: Meaning) -> str:
     return "OSN" + hashlib.sha256(named.encode()).hexdigest()[:17].upper()
 
 
-def result_message(report: ReportSummary, envelope: Envelope, meaning: Meaning, at: dt.datetime) -> bytes:
-    """The message, without its frame. `at` (aware) is MSH-7: the report's time, or when it was taken back."""
+def result_message(
+    report: ReportSummary,
+    envelope: Envelope,
+    meaning: Meaning,
+    at: dt.datetime,
+    earlier: Sequence[ReportSummary] = (),
+) -> bytes:
+    """The message, without its frame.
+
+    Args:
+        report: the version that is told, or taken back.
+        envelope: everything the report does not say.
+        meaning: what the message does.
+        at: MSH-7, aware; the report's time, or when it was taken back.
+        earlier: versions that the receiver has or may have been told, newest first.
+
+    """
     when = _moment(envelope.taken_at or report.study_at or report.at)
     segments = [
         _header(report, envelope, meaning, at),
@@ -62,7 +80,7 @@ def result_message(report: ReportSummary, envelope: Envelope, meaning: Meaning, 
         ["ORC", "SC", _entity(envelope.placer), _entity(envelope.filler), "", "CM"],
         _request(report, envelope, when),
         ["TQ1", "1", "", "", "", "", "", when, "", "R^Routine^HL70485"],
-        *_observations(report, meaning, when),
+        *_observations(report, earlier, meaning, when),
     ]
     text = "".join("|".join(fields).rstrip("|") + "\r" for fields in segments)
     return text.encode(CODECS[envelope.charset], errors="replace")
@@ -100,9 +118,9 @@ def _identifier(report: ReportSummary) -> str:
 
 
 def _names(report: ReportSummary, charset: str) -> str:
-    """XPN of each component group of the name; a group that the character set cannot write is left out."""
-    written = (_name(group, kind) for group, kind in zip(report.names, ("A", "I", "P"), strict=False) if group)
-    kept = [name for n, name in enumerate(written) if n == 0 or _fits(name, charset)]
+    """XPN of each component group of the name; what the character set cannot write is left out, or `?` in Latin."""
+    written = ((kind, _name(group, kind)) for group, kind in zip(report.names, "AIP", strict=False) if group)
+    kept = [name for kind, name in written if kind == "A" or _fits(name, charset)]
     return "~".join(kept) if len(kept) > 1 else "".join(kept).removesuffix("^A")
 
 
@@ -125,17 +143,29 @@ def _person(report: ReportSummary) -> list[str]:
     return [born.strftime("%Y%m%d") if born else "", report.patient.sex.value]
 
 
-def _observations(report: ReportSummary, meaning: Meaning, when: str) -> Iterator[list[str]]:
-    rows = list(_results(report, when))
-    study = ["OBX", "1", "ST", _code(_own(codes.DICOM_STUDY)), "", report.study_uid, *[""] * 5, "O"]
-    yield study
-    for number, (kind, name, value, unit, flag, more) in enumerate(rows, 2):
-        stated = [value, unit, "", flag] if meaning is Meaning.RESULT else ["", "", "", ""]
-        yield ["OBX", str(number), kind, name, "1", *stated, "", "", meaning.value, "", "", *more]
+def _observations(
+    report: ReportSummary, earlier: Sequence[ReportSummary], meaning: Meaning, when: str
+) -> Iterator[list[str]]:
+    yield ["OBX", "1", "ST", _code(_own(codes.DICOM_STUDY)), "", report.study_uid, *[""] * 5, "O"]
+    void = Meaning.DELETED if meaning is Meaning.RESULT else meaning
+    rows = [(row, meaning) for row in _results(report, when)]
+    rows += [(row, void) for row in _left_out(report, earlier, when)]
+    for number, ((kind, name, value, unit, flag, more), does) in enumerate(rows, 2):
+        stated = [value, unit, "", flag] if does is Meaning.RESULT else ["", "", "", ""]
+        yield ["OBX", str(number), kind, name, "1", *stated, "", "", does.value, "", "", *more]
 
 
-def _results(report: ReportSummary, when: str) -> Iterator[tuple[str, str, str, str, str, list[str]]]:
-    """(type, name, value, unit, flag, OBX-14 to OBX-19) of each observation. ABOVE is flagged, nothing else is."""
+def _left_out(report: ReportSummary, earlier: Sequence[ReportSummary], when: str) -> Iterator[_Row]:
+    """Observations of earlier versions that this one does not have, each as it was told last."""
+    named = {row[1] for row in _results(report, when)}
+    for row in (row for one in earlier for row in _results(one, when)):
+        if row[1] not in named:
+            named.add(row[1])
+            yield row
+
+
+def _results(report: ReportSummary, when: str) -> Iterator[_Row]:
+    """Each observation. ABOVE is flagged, nothing else is."""
     made = _moment(report.at)
     seen, scored = [when, "", "", "", EQUIPMENT, made], [when, "", "", _method(report), EQUIPMENT, made]
     summary = f"{_code(_own(codes.FINDINGS))}^{_code(_own(codes.SUMMARY))}"

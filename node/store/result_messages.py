@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -33,7 +33,11 @@ class ResultState(enum.StrEnum):
     REFUSED = "refused"
     """The receiver will not take it; a person must act."""
     CANCELLED = "cancelled"
-    """A newer version took its place, or the result was taken back, before it was acknowledged."""
+    """Before it was acknowledged, a newer version took its place, the result was taken back or a person gave it up."""
+
+
+UNRESOLVED = (ResultState.WAITING, ResultState.REFUSED)
+"""Still to be acknowledged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +105,23 @@ def open_messages(
 
 def reached(c: Connection, case_id: int) -> tuple[str, ...]:
     """Receivers that have or may have a result of the case."""
-    told = sa.and_(_m.case_id == case_id, _m.meaning == "R", sa.or_(_m.state == ResultState.SENT, _m.uncertain))
-    return tuple(c.execute(sa.select(_m.receiver).distinct().where(told).order_by(_m.receiver)).scalars())
+    of_case = _m.case_id == case_id
+    return tuple(c.execute(sa.select(_m.receiver).distinct().where(of_case, _TOLD).order_by(_m.receiver)).scalars())
+
+
+def told_before(c: Connection, key: MessageKey) -> tuple[int, ...]:
+    """Versions before that of `key` whose result its receiver has or may have, newest first."""
+    earlier = sa.and_(_m.case_id == key.case_id, _m.receiver == key.receiver, _m.version < key.version)
+    return tuple(c.execute(sa.select(_m.version).where(earlier, _TOLD).order_by(_m.version.desc())).scalars())
+
+
+def unresolved(c: Connection, *, receiver: str | None = None) -> tuple[MessageKey, ...]:
+    """Messages that are still to be acknowledged; `receiver`: by it."""
+    columns = [_m[name] for name in ("case_id", "version", "receiver", "meaning")]
+    wanted = sa.select(*columns).where(_m.state.in_(UNRESOLVED))
+    if receiver is not None:
+        wanted = wanted.where(_m.receiver == receiver)
+    return tuple(MessageKey(**row) for row in c.execute(wanted).mappings())
 
 
 def find(c: Connection, key: MessageKey) -> ResultMessage | None:
@@ -145,13 +164,22 @@ def mark_refused(c: Connection, key: MessageKey, *, error: str) -> None:
     _change(c, key, {"state": state, "at": dt.datetime.now(dt.UTC), "error": error})
 
 
-def wait_again(c: Connection, case_id: int) -> list[MessageKey]:
-    """Take the refused messages of a case up again; the caller touches their tasks."""
+def wait_again(c: Connection, case_id: int, receivers: Collection[str]) -> list[MessageKey]:
+    """Take up again what these receivers refused of a case; the caller touches the tasks."""
     lock_case(c, case_id)
-    again = [m.key for m in listed(c, case_id=case_id, state=ResultState.REFUSED)]
+    refused = (m.key for m in listed(c, case_id=case_id, state=ResultState.REFUSED))
+    again = [key for key in refused if key.receiver in receivers]
     for key in again:
         _change(c, key, _ended(ResultState.WAITING) | {"tries": 0, "refusals": 0})
     return again
+
+
+def give_up(c: Connection, key: MessageKey, *, error: str) -> None:
+    """It is sent no more, unless it is over already; `error` names who decided so."""
+    lock_case(c, key.case_id)
+    found = find(c, key)
+    if found is not None and found.state in UNRESOLVED:
+        _change(c, key, _ended(ResultState.CANCELLED) | {"error": error})
 
 
 def listed(
@@ -164,10 +192,11 @@ def listed(
     return tuple(_message(row) for row in c.execute(wanted.order_by(*order).limit(limit)).mappings())
 
 
+_TOLD = sa.and_(_m.meaning == "R", sa.or_(_m.state == ResultState.SENT, _m.uncertain))
 _OLDER = sa.and_(
     _m.case_id == sa.bindparam("b_case"),
     _m.version <= sa.bindparam("b_version"),
-    _m.state.in_(("waiting", "refused")),
+    _m.state.in_(UNRESOLVED),
 )
 _REPLACED = (
     sa.update(result_message)

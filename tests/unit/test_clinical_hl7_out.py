@@ -130,6 +130,9 @@ def test_clinical_out_what_the_charset_does_not_have_is_a_question_mark_and_anot
     report = summary(SpecificCharacterSet="ISO_IR 192", PatientName="Łuczak^Zoë=山田^太郎=やまだ^たろう")
     assert parse(built(report)).first("PID").raw(5) == ("Łuczak^Zoë^^^^^L^A~山田^太郎^^^^^L^I~やまだ^たろう^^^^^L^P")
     assert parse(built(report, charset="8859/1")).first("PID").raw(5) == "?uczak^Zoë^^^^^L"
+    alone = summary(SpecificCharacterSet="ISO_IR 192", PatientName="=山田^太郎")
+    assert parse(built(alone)).first("PID").raw(5) == "山田^太郎^^^^^L^I"
+    assert parse(built(alone, charset="8859/1")).first("PID").raw(5) == ""
 
 
 def test_clinical_out_prefix_and_suffix_change_places_between_dicom_and_hl7():
