@@ -138,6 +138,10 @@ class ObservationFact:
     """Visit number (PV1-19) of a value that an ADT message carried; a cancelled visit takes it back."""
     weak_time: bool = False
     """The time is only that of the message or report: one that says the same again later makes it no later."""
+    named: str = ""
+    """Order number, code and sub-ID of an OBX as they stand in its key behind `key_start`; empty without the first."""
+    sent_at: dt.datetime | None = None
+    """MSH-7; None where arrival is all the order there is."""
 
 
 VOID_REASONS: frozenset[str] = frozenset({Unusable.VOID, Unusable.WRONG_PATIENT, Unusable.WITHDRAWN})
@@ -175,6 +179,8 @@ class DxaFact:
     reason: str = ""
     """Coded reason when it is no truth, else empty."""
     weak_time: bool = False
+    """As an observation's."""
+    named: str = ""
     """As an observation's."""
 
 

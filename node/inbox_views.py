@@ -59,8 +59,11 @@ _REMEDIES = {
     f"{Outcome.REFUSED}-204": "the patient was merged into another; see clinical.mllp.prior_identifiers",
     f"{Outcome.REFUSED}-205": "a merge of a patient into the same one (MRG-1)",
     f"{Outcome.REFUSED}-102": "the message contradicts its character set (MSH-18); see clinical.mllp.pinned_charset",
+    f"{Outcome.REFUSED}-103": "MSH-18 names no known character set; have the sender state one of HL7 table 0211 "
+    "(`UNICODE UTF-8`, `8859/1`), or set clinical.mllp.pinned_charset",
     f"{Outcome.REFUSED}-202": "a test system sends (MSH-11); see clinical.mllp.accept_test",
-    f"{Outcome.REFUSED}-207": "no HL7 message, two in one block, or none of clinical.mllp.sending_applications sent it",
+    f"{Outcome.REFUSED}-207": "no HL7 message, two in one block, a batch (FHS, BHS; each message needs a block of its "
+    "own), or none of clinical.mllp.sending_applications sent it",
 }
 
 

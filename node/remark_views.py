@@ -33,6 +33,8 @@ MEANINGS: Final = {
     "DXA_DOCUMENT": "DXA reports and panels without a number",
     "NO_RESULT": "results that were announced and not obtained",
     "VOID_NOT_FOUND": "values taken back or corrected (OBX-11 D, W, C) that were never received under that key",
+    "OUTDATED": "values that came again after their own correction or deletion, and were sent before it; not taken",
+    "CHARSET_SPELLING": "messages whose MSH-18 is not spelled as in HL7 table 0211; read as what it means",
     "NO_TIME": "values without a time",
     "NO_VALUE": "results without a value",
     "SCORE": "risk scores that others computed; context only",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from node.feeds.hl7_encoding import Separators, codec_of, decode, unescape
+from node.feeds.hl7_encoding import CHARSET_SPELLING, Separators, codec_of, decode, oddly_spelled, unescape
 
 DELETE = '""'
 """A field's value that asks to delete what is stored (HL7 v2.5 2.5.3); the empty string says nothing at all."""
@@ -163,6 +163,8 @@ def parse(frame: bytes, *, default_charset: str = "utf-8", pinned_charset: str |
     except (UnicodeError, LookupError) as error:
         raise HL7Error(102, "MSH-18") from error
     warnings: dict[str, int] = {}
+    if not pinned_charset and oddly_spelled(declared, repetition=separators.repetition):
+        warnings[CHARSET_SPELLING] = 1
     segments = _split(text, separators, codec, warnings)
     if not pinned_charset and segments[0].raw(18) != declared:
         raise HL7Error(102, "MSH-18")  # some byte of MSH was not the separator it looked like

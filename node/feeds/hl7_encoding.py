@@ -32,6 +32,22 @@ CODECS = {
 }
 """Table 0211 -> codec. UTF-16 and UTF-32 are not here: their bytes cannot travel in MLLP."""
 
+CHARSET_SPELLING = "CHARSET_SPELLING"
+"""Warning: MSH-18 is not spelled as in table 0211, and means one set only."""
+
+_LATIN = {100: 1, 101: 2, 109: 3, 110: 4, 144: 5, 127: 6, 126: 7, 138: 8, 148: 9, 203: 15}
+"""ISO-IR number of a right half -> part of ISO 8859; DICOM names the sets so (PS3.3 C.12.1.1.2)."""
+_BETWEEN = re.compile(r"[ _/-]")
+_SPELLINGS = {
+    **{_BETWEEN.sub("", name): codec for name, codec in CODECS.items()},
+    **{f"ISO8859{name.partition('/')[2]}": codec for name, codec in CODECS.items() if name.startswith("8859/")},
+    **{f"ISOIR{number}": f"iso8859-{part}" for number, part in _LATIN.items()},
+    "UTF8": "utf-8",
+    "USASCII": "ascii",
+    "GB18030": "gb18030",
+}
+"""What senders write for a set of the table, without what stands between -> codec. `UNICODE` alone may be UTF-16."""
+
 _JAPANESE = frozenset({"", "ASCII", "ISO IR6", "ISO IR14", "ISO IR87", "ISO IR159"})
 _SHIFTED = frozenset({"ISO IR87", "ISO IR159"})
 _REPLACEMENT = "\ufffd"
@@ -53,7 +69,7 @@ class Separators:
 
 @lru_cache(maxsize=64)
 def codec_of(charset: str, *, repetition: str = "~", default: str | None = None) -> str | None:
-    """The codec that MSH-18 states by its first repetition, `default` if that is empty; None if it is not in `CODECS`.
+    """The codec that MSH-18 states by its first repetition, `default` if that is empty; None if it is not known.
 
     Further repetitions are sets that ISO 2022 escape sequences switch to. Japanese senders state `~ISO IR87` (ASCII,
     then JIS X 0208); read by the first alone, second bytes of its characters would be taken for separators.
@@ -63,7 +79,13 @@ def codec_of(charset: str, *, repetition: str = "~", default: str | None = None)
     stated = [one.strip().upper() for one in charset.split(repetition)]
     if len(stated) > 1 and _SHIFTED.intersection(stated) and _JAPANESE.issuperset(stated):
         return "iso2022_jp_ext"
-    return CODECS.get(stated[0]) if stated[0] else default
+    return (CODECS.get(stated[0]) or _SPELLINGS.get(_BETWEEN.sub("", stated[0]))) if stated[0] else default
+
+
+def oddly_spelled(charset: str, *, repetition: str = "~") -> bool:
+    """Whether MSH-18 states its first set otherwise than table 0211 does."""
+    first = charset.partition(repetition)[0].strip().upper()
+    return bool(first) and first not in CODECS
 
 
 def decode(data: bytes, codec: str) -> str:

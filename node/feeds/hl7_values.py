@@ -37,10 +37,8 @@ class Group:
     """What values stand under: the patient, what the order says of all of them, the visit if an ADT carries them."""
 
     patient: Identifier
-    key: str
-    """How the keys of its values begin: source, issuer, patient, order number."""
-    numbered: bool
-    """Whether there is an order number, so that keys need no time."""
+    number: str
+    """The order number; with one, keys need no time."""
     final: bool
     """Whether OBR-25 leaves the word to OBX-11."""
     void: str
@@ -60,8 +58,7 @@ def group(patient: Identifier, order: Segment, specimen: Segment, envelope: Enve
     number = entity(order, 3) or entity(order, 2)
     return Group(
         patient=patient,
-        key=key_start(patient) + number,
-        numbered=bool(number),
+        number=number,
         final=status in _GROUP_FINAL,
         void=status if status in _VOID else "",
         observed=interval(order.text(7), zone) or interval(specimen.text(17), zone),
@@ -98,6 +95,8 @@ def observation(obx: Segment, group: Group, envelope: Envelope, *, void: bool = 
         text=name,
         sub_id=sub_id,
         weak_time=stated is None,
+        named=_named(group, codes[0], sub_id) if group.number else "",
+        sent_at=envelope.sent_at,
     )
 
 
@@ -180,9 +179,13 @@ def _alone(raw: str, separators: Separators) -> Segment:
 
 def _key(group: Group, code: Code, sub_id: str, stated: Interval | None, weak: Interval | None) -> str:
     """Holds the observed time; one that is only the time of reporting, where no order number tells values apart."""
-    used = stated or (None if group.numbered else weak)
+    used = stated or (None if group.number else weak)
     at = _utc(used.start) if used else ""
-    return f"{group.key}|{code[1]}|{code[0]}|{sub_id}|{at}"
+    return f"{key_start(group.patient)}{_named(group, code, sub_id)}|{at}"
+
+
+def _named(group: Group, code: Code, sub_id: str) -> str:
+    return f"{group.number}|{code[1]}|{code[0]}|{sub_id}"
 
 
 @lru_cache(maxsize=4096)
@@ -225,6 +228,12 @@ def _weak_time(group: Group, envelope: Envelope) -> Interval:
 
 
 def _available(obx: Segment, group: Group, envelope: Envelope) -> dt.datetime:
-    """When it could be known: OBX-19, else OBR-22, else MSH-7."""
-    stated = instant(obx.text(19), envelope.rules.zone)
-    return stated or (group.reported.start if group.reported else envelope.sent_at)
+    """When it could be known: OBX-19, else OBR-22, else MSH-7.
+
+    What speaks of a value sent before may repeat its analysis (OBX-19); it was known when the status changed (OBR-22),
+    and no later than it was sent.
+    """
+    reported = group.reported.start if group.reported else envelope.sent_at
+    if replaces(obx, group):
+        return min(reported, envelope.sent_at)
+    return instant(obx.text(19), envelope.rules.zone) or reported

@@ -96,6 +96,10 @@ class RawObservation:
     """OBX-4."""
     weak_time: bool = False
     """`observed` is only when it was reported or sent."""
+    named: str = ""
+    """As the fact's."""
+    sent_at: dt.datetime | None = None
+    """MSH-7."""
 
 
 Read = ObservationFact | DxaFact | StatusFact | Remark
@@ -192,6 +196,8 @@ def _observation(
         table_version=table.version,
         visit=raw.visit,
         weak_time=raw.weak_time,
+        named=raw.named,
+        sent_at=raw.sent_at,
     )
 
 
@@ -243,6 +249,7 @@ def _dxa(raw: RawObservation, rule: CodeRule, status: Status, table: CodeTable) 
         usable=not reason,
         reason=reason,
         weak_time=raw.weak_time,
+        named=raw.named,
     )
 
 

@@ -18,6 +18,8 @@ from node.store.clinical_values import Version
 
 VOID_NOT_FOUND = "VOID_NOT_FOUND"
 """Remark: a value was taken back or corrected (D, W, C) that nobody knows; what was meant may still be in use."""
+OUTDATED = "OUTDATED"
+"""Remark: a value was sent before its own correction (C, D, W, X), and came again after it; not taken."""
 NO_RESULT = "NO_RESULT"
 """Remark: there is no result (X), and none was sent before."""
 
@@ -35,7 +37,7 @@ class Applied:
     changes: tuple[Change, ...] = ()
     """Whom it touched and how, in the order of the facts."""
     remarks: tuple[str, ...] = ()
-    """`VOID_NOT_FOUND` and `NO_RESULT`, once for each value."""
+    """`VOID_NOT_FOUND`, `OUTDATED` and `NO_RESULT`, once for each value."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ class Message:
     """Identifiers of a person who could not be told apart."""
     patient: tuple[Identifier, Known] | None = None
     """The last one looked up: the values of a message mostly name one patient."""
+    spoken_of: set[str] = field(default_factory=set)
+    """Keys of the values it states or has found: what it says of another value does not mean these."""
     stand_ins: dict[Identifier, Identifier] = field(default_factory=dict)
     """A trusted identifier of the same person for one whose issuer is not trusted."""
 
@@ -85,13 +89,18 @@ class Message:
         if usable and not (counted and old is not None and old.person_key == person_key):
             self.changes.append(Change(kind=ChangeKind.NEW_VALUE, person_key=person_key))
 
-    def misses(self, c: sa.Connection, fact: ObservationFact | DxaFact | ExposureFact) -> bool:
-        """Say that what is to be replaced is not known. Whether there is nothing to write either."""
+    def misses(self, c: sa.Connection, fact: ObservationFact | DxaFact | ExposureFact, *, unclear: bool) -> bool:
+        """Say that what is to be replaced is not known. Whether there is nothing to write either.
+
+        `unclear`: what is meant may be one of those in use.
+        """
         if isinstance(fact, ExposureFact):
             return False  # "not given" is a statement of its own
         nothing = fact.reason == Unusable.WITHDRAWN
         self.remarks.append(NO_RESULT if nothing else VOID_NOT_FOUND)
+        subject = "drop folder" if self.seq is None else f"frame {self.seq}"
         if fact.reason == Unusable.WRONG_PATIENT:
-            subject = "drop folder" if self.seq is None else f"frame {self.seq}"
             raise_alert(c, AlertKind.WRONG_PATIENT, subject, VOID_NOT_FOUND)
+        elif unclear:
+            raise_alert(c, AlertKind.CORRECTION_UNCLEAR, subject, VOID_NOT_FOUND)
         return nothing

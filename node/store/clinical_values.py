@@ -20,6 +20,8 @@ from node.store.clinical_rows import TIMES
 from node.store.clinical_schema import person_identifier
 
 _Slot: TypeAlias = tuple[str, int]
+_SETTLES = frozenset({"C", "D", "W", "X"})
+"""Result status of what speaks of a value that was sent before (HL7 table 0085)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Version:
     usable: bool
     seq: int | None
     """Number of the last inbox frame that said so; None when it came otherwise."""
+    settled_at: dt.datetime | None
+    """Since when the sender has corrected the value or taken it back (C, D, W, X); None: it has not."""
 
 
 class Versions:
@@ -59,6 +63,7 @@ class Versions:
         self._usable = usable
         self._usable_at = content.index(usable)
         self._seq_at = extra.index("seq")
+        self._status_at = (extra.index("status"), extra.index("available_at")) if "status" in extra else None
         self._timeless = tuple(at for at, name in enumerate(content) if name not in TIMES)
         self._as_stated = as_stated
         self._asked: set[str] = set()
@@ -77,6 +82,14 @@ class Versions:
         """Whether a version is open under this key of the person."""
         self.prepare((key,))
         return _slot(key, person_key) in self._open
+
+    def outdates(self, key: str, person_key: int, sent_at: dt.datetime | None) -> bool:
+        """Whether what stands under this key of the person corrects what was sent at `sent_at`, or takes it back."""
+        if sent_at is None:
+            return False
+        self.prepare((key,))
+        old = self._open.get(_slot(key, person_key))
+        return old is not None and old.settled_at is not None and sent_at < old.settled_at
 
     def put(
         self,
@@ -108,8 +121,14 @@ class Versions:
         if old is not None:
             self._closed.append({"row": old.id, "at": at})
         self._new[slot] = (*content, *extra, key, at)
+        status, available_at = (extra[at] for at in self._status_at) if self._status_at else ("", None)
         self._open[slot] = Version(
-            id=None, person_key=person_key, content=content, usable=bool(content[self._usable_at]), seq=_number(seq)
+            id=None,
+            person_key=person_key,
+            content=content,
+            usable=bool(content[self._usable_at]),
+            seq=_number(seq),
+            settled_at=_settled(status, available_at),
         )
         return True, old
 
@@ -173,17 +192,24 @@ class Versions:
 
     def _load(self, condition: sa.ColumnElement[bool]) -> None:
         t, i = self.table.c, person_identifier.c
-        wanted = sa.select(t.id, t.key, i.person_id, t[self._usable], t.seq, *(t[name] for name in self._content))
+        status = (t.status, t.available_at) if self._status_at else (sa.null(), sa.null())
+        own = (t.id, t.key, i.person_id, t[self._usable], t.seq)
+        wanted = sa.select(*own, *status, *(t[name] for name in self._content))
         rows = self._c.execute(
             wanted.join_from(self.table, person_identifier, i.id == t.identifier_id)
             .where(condition, t.superseded_at.is_(None))
             .order_by(t.id)
         ).all()
         for row in rows:
-            number, key, person_key, usable, seq, *content = row
-            said = self._as_stated(self._content, content)
-            version = Version(id=number, person_key=person_key, content=said, usable=bool(usable), seq=seq)
-            self._open[_slot(key, person_key)] = version
+            number, key, person_key, usable, seq, stated, available_at, *content = row
+            self._open[_slot(key, person_key)] = Version(
+                id=number,
+                person_key=person_key,
+                content=self._as_stated(self._content, content),
+                usable=bool(usable),
+                seq=seq,
+                settled_at=_settled(stated, available_at),
+            )
 
 
 def _slot(key: str, person_key: int) -> _Slot:
@@ -193,6 +219,10 @@ def _slot(key: str, person_key: int) -> _Slot:
     it one value's. A row of a file keeps its key also when it is corrected to another patient.
     """
     return key, person_key if key.startswith(HL7_KEY) else 0
+
+
+def _settled(status: Hashable, available_at: Hashable) -> dt.datetime | None:
+    return available_at if status in _SETTLES and isinstance(available_at, dt.datetime) else None
 
 
 def _number(seq: Hashable) -> int | None:

@@ -34,8 +34,9 @@ from node.store import clinical_rows as rows
 from node.store.alerts import AlertKind, raise_alert
 from node.store.clinical_doubts import SIZES, as_stated, rejudge
 from node.store.clinical_lock import write_alone
+from node.store.clinical_meant import Meant, meant
 from node.store.clinical_merges import merge
-from node.store.clinical_message import Applied, Message
+from node.store.clinical_message import OUTDATED, Applied, Message
 from node.store.clinical_orders import link_order
 from node.store.clinical_people import People
 from node.store.clinical_persons import Known
@@ -93,6 +94,7 @@ class Writer:
         message = Message(at=recorded_at, seq=seq)
         facts = tuple(facts)
         self.prepare(facts)
+        message.spoken_of.update(f.key for f in facts if isinstance(f, ObservationFact | DxaFact))
         for fact in facts:
             try:
                 if not message.doubtful or message.doubtful.isdisjoint(identifiers(fact)):
@@ -189,10 +191,13 @@ class Writer:
         patient = self._patient(fact.patient, message)
         key = fact.key
         if replaces(fact):
-            found = self._replaced(fact, patient)
-            if found is None and message.misses(self._c, fact):
+            found = self._replaced(fact, patient) or self._meant(fact, patient, message)
+            if found is None:
                 return
-            key, patient = found or (key, patient)
+            key, patient = found
+        elif isinstance(fact, ObservationFact) and self._observations.outdates(key, patient.person_key, fact.sent_at):
+            message.remarks.append(OUTDATED)
+            return
         versions, content, extra = self._row(fact, patient.row, message.seq)
         written, old = versions.put(key, patient.person_key, content, extra, message.at, weak_time=fact.weak_time)
         message.written += written
@@ -215,6 +220,19 @@ class Writer:
             if versions.stands(key, known.person_key):
                 return key, known
         return None
+
+    def _meant(
+        self, fact: ObservationFact | DxaFact | ExposureFact, patient: Known, message: Message
+    ) -> tuple[str, Known] | None:
+        """As `_replaced`, of a value sent with another time; else its own place, or None if nothing is to be kept."""
+        found = Meant()
+        if not isinstance(fact, ExposureFact) and fact.named:
+            kin = self.people.kin(patient.person_key)
+            found = meant(self._versions(fact), fact, kin, spoken_of=message.spoken_of)
+        if found.patient is not None:
+            message.spoken_of.add(found.key)
+            return found.key, found.patient
+        return None if message.misses(self._c, fact, unclear=found.unclear) else (fact.key, patient)
 
     def _versions(self, fact: ObservationFact | DxaFact | ExposureFact) -> Versions:
         if isinstance(fact, ObservationFact):

@@ -11,8 +11,9 @@ from support.hl7_samples import adt, header, well_formed
 
 from node.feeds import cns11643
 from node.feeds.er7 import DELETE, MAX_SEGMENTS, REPETITIONS_NOT_READ, HL7Error, parse
-from node.feeds.hl7_encoding import CODECS, ESCAPE_NOT_READ
+from node.feeds.hl7_encoding import CHARSET_SPELLING, CODECS, ESCAPE_NOT_READ
 from node.feeds.hl7_messages import read_message
+from node.remark_views import MEANINGS
 
 ADT = adt()
 
@@ -63,8 +64,27 @@ def test_reader_msh_18_matrix(charset):
 
 def test_reader_msh_18_matrix_knows_all_of_table_0211_that_can_travel_in_mllp():
     assert set(CODECS) == {*NAMES, "CNS 11643-1992"}
-    for charset in ("UNICODE", "UNICODE UTF-16", "UNICODE UTF-32", "KLINGON"):
+    for charset in ("UNICODE", "UNICODE UTF-16", "UTF-16", "UNICODE UTF-32", "8859", "8859-10", "ISO-8859", "KLINGON"):
         assert refused(ADT.replace(b"UNICODE UTF-8", charset.encode())) == (103, "MSH-18")
+
+
+@pytest.mark.parametrize(
+    ("spelled", "codec"),
+    [
+        *((name, "utf-8") for name in ("UTF-8", "UTF8", "utf-8", "UNICODE UTF8", "UNICODE_UTF-8", "UTF-8~ISO IR87")),
+        *((name, "iso8859-1") for name in ("8859-1", "ISO-8859-1", "ISO8859/1", "ISO IR100", "ISO_IR 100")),
+        *((name, "iso8859-15") for name in ("8859-15", "ISO-8859-15", "ISO IR203")),
+        ("ISO_IR 144", "iso8859-5"),
+        ("BIG5", "big5"),
+    ],
+)
+def test_reader_msh_18_takes_what_means_one_set_of_table_0211_and_remarks_on_it(spelled, codec):
+    found = parse(message("PID|1||1^^^H||X^Y||19480312|F", charset=spelled, codec=codec))
+    assert (found.codec, found.header.raw(18)) == (codec, spelled)
+    assert found.warnings == {CHARSET_SPELLING: 1}
+    assert CHARSET_SPELLING in MEANINGS
+    assert parse(ADT).warnings == {}
+    assert parse(ADT.replace(b"UNICODE UTF-8", b"KLINGON"), pinned_charset="utf-8").warnings == {}
 
 
 SAFE = {("GB 18030-2000", "&"), ("BIG-5", "&"), ("ISO IR14", "&")}

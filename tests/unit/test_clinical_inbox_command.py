@@ -23,6 +23,7 @@ def run(tmp_path):
     with ward(ledger) as here:
         here.take(message("ADT^A04", pid(), control="1"), b"hello", NOBODY)
         here.book.count("10.9.9.9", Outcome.ADDRESS)
+        here.book.count("10.9.9.8", f"{Outcome.REFUSED}-103")
         here.book.flush()
     ledger.close()
     configuration = tmp_path / "osteon.toml"
@@ -56,6 +57,9 @@ def test_feeds_shows_who_sent_who_was_refused_and_what_mends_it(run):
     assert shown["127.0.0.1", "stored"]["count"] == 2
     assert not shown["127.0.0.1", "stored"]["trouble"]
     assert shown["127.0.0.1", "refused-207"]["trouble"]
+    assert "BHS" in shown["127.0.0.1", "refused-207"]["remedy"], "batches are the likeliest"
+    for mends in ("HL7 table 0211", "clinical.mllp.pinned_charset"):
+        assert mends in shown["10.9.9.8", "refused-103"]["remedy"]
     assert "clinical.mllp.networks" in shown["10.9.9.9", "address-not-allowed"]["remedy"]
     assert "clinical.mllp.networks" in run("--feeds").stdout
 
