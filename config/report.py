@@ -44,7 +44,8 @@ class Report(Group):
     """Put invalid patient and study strings of the image back as they came, for archives that compare exactly; the
     objects then have the image's own errors."""
     content_qualification: Literal["RESEARCH", "PRODUCT"] = "RESEARCH"
-    """Content Qualification (0018,9004) of all objects. PRODUCT only where the model may be used so: say why below."""
+    """Content Qualification (0018,9004) of all objects. PRODUCT only where the model may be used so: say why below.
+    With a bundle trained on simulated images the node then does not start."""
     product_reason: str = ""
     """Written reason for PRODUCT, e.g. the registration of the model in use; without one the node does not start."""
 

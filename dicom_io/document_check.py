@@ -173,7 +173,10 @@ def _disclaimers(finished: Finished, context: ReportContext, *, simulated: bool)
 
 
 def _flags(finished: Finished, context: ReportContext, *, simulated: bool) -> Iterator[str]:
-    """I5: a device's result nobody verified, for research unless the site stated why it is a product."""
+    """I5: a device's result nobody verified, for research unless the site stated why it is a product.
+
+    A withdrawal is qualified as the report it takes back (`dicom_io.withdrawal.qualified`).
+    """
     document = finished.document
     if (document.VerificationFlag, document.PreliminaryFlag) != ("UNVERIFIED", "PRELIMINARY"):
         yield "I5 must be UNVERIFIED and PRELIMINARY"

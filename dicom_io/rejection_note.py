@@ -27,7 +27,7 @@ from dicom_io.envelope import ReportContext, base_arguments, companion_reference
 from dicom_io.key_objects import key_object_tree, without_purposes
 from dicom_io.results import BuiltObject, building
 from dicom_io.sr_class import SR_CLASSES
-from dicom_io.withdrawal import Earlier, read_earlier, stated_reason
+from dicom_io.withdrawal import Earlier, qualified, read_earlier, stated_reason
 
 SERIES_NUMBER: Final = 9990
 
@@ -75,6 +75,7 @@ def build_rejection_note(
     with building():
         said = stated_reason(reason)
         earlier = read_earlier(sent[-1].sr)
+        context = qualified(context, earlier)
         header = earlier.reference.dataset
         objects = [one for version in sent for one in _references(version, header)]
         if not objects:

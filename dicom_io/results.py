@@ -144,7 +144,7 @@ def build_withdrawal(newest_sr: bytes, reason: str, context: ReportContext) -> t
     with building():
         said = withdrawal.stated_reason(reason)
         earlier = withdrawal.read_earlier(newest_sr)
-        raised = withdrawal.raise_revision(context)
+        raised = withdrawal.qualified(withdrawal.raise_revision(context), earlier)
         return _statement(earlier.reference, Withdrawn(reason=said, model=earlier.model), earlier.evidence, raised)
 
 

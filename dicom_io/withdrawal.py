@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import highdicom as hd
 from pydicom.dataset import Dataset
@@ -36,6 +36,7 @@ _MODEL_SHOWN: Final = {
 }
 """Algorithm Parameters (`dicom_io.tree_parts.model_parameters`) by the field of `ModelFacts` they hold."""
 _SIMULATED: Final = "training=simulated images"
+_AS_WITHDRAWN: Final = "as the report that is withdrawn"
 _MODALITIES: Final = {ComputedRadiographyImageStorage: "CR", DigitalXRayImageStorageForPresentation: "DX"}
 """Of the image, whose class the report names; the report's own Modality is SR. Other classes hold films of several."""
 _OF_THE_DOCUMENT: Final = (
@@ -57,6 +58,8 @@ class Earlier:
     reference: ReferenceHeader
     """Patient, study and the source image's UIDs."""
     model: ModelFacts
+    qualification: Literal["RESEARCH", "PRODUCT"]
+    """Content Qualification (0018,9004)."""
     evidence: StatementEvidence
     series: str
     """Series Instance UID of the SR."""
@@ -93,6 +96,15 @@ def raise_revision(context: ReportContext) -> ReportContext:
     return dataclasses.replace(context, amends=amends)
 
 
+def qualified(context: ReportContext, earlier: Earlier) -> ReportContext:
+    """The context of what speaks of `earlier`: research or product as that was, whatever the site writes by now.
+
+    A pilot's report by another bundle must be taken back after PRODUCT was written, too.
+    """
+    reason = _AS_WITHDRAWN if earlier.qualification == "PRODUCT" else ""
+    return dataclasses.replace(context, content_qualification=earlier.qualification, product_reason=reason)
+
+
 def read_earlier(part10: bytes) -> Earlier:
     """Read a frozen SR of the node's own making.
 
@@ -109,11 +121,14 @@ def read_earlier(part10: bytes) -> Earlier:
     library: list[Any] = named(document.content[0].ContentSequence, codes.IMAGE_LIBRARY)
     source = str(region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
     evidence = {str(instance): str(series) for _, series, instance, _ in document.get_evidence()}
+    model = _model(items, parameters)
+    as_product = document.get("ContentQualification") == "PRODUCT" and not model.simulated_training
     return Earlier(
         reference=reference_header(_source_header(document, region)),
         series=str(document.SeriesInstanceUID),
         companions={instance: series for instance, series in evidence.items() if instance != source},
-        model=_model(items, parameters),
+        model=model,
+        qualification="PRODUCT" if as_product else "RESEARCH",
         evidence=StatementEvidence(
             region=points, parameters=parameters, library=tuple(copy.deepcopy(one) for one in library)
         ),

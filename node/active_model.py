@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from config.report import Report
 from config.settings import Settings, SettingsError
 from node import places
 from node.audit import AuditTrail
@@ -178,6 +179,16 @@ def refuse_pinned(settings: Settings) -> None:
     """Raise SettingsError where the configuration names a bundle, so that an activation would have no effect."""
     if settings.model.bundle is not None:
         msg = f"model.bundle in the configuration names {settings.model.bundle}; remove it, then activate again"
+        raise SettingsError(msg)
+
+
+def refuse_simulated_product(report: Report, *, simulated: bool, bundle: str) -> None:
+    """Raise SettingsError where results would be called a product and the bundle was trained on simulated images."""
+    if simulated and report.content_qualification == "PRODUCT":
+        msg = (
+            f'report.content_qualification is "PRODUCT", and {bundle} was trained on simulated images; '
+            'write "RESEARCH", or let a bundle trained on radiographs serve'
+        )
         raise SettingsError(msg)
 
 

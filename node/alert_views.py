@@ -9,13 +9,13 @@ from typing import Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from config.settings import Settings
 from node import places
 from node.store import alerts
 from node.store.alerts import Alert, AlertKind
 from node.store.errors import NoSuchCase
+from node.word_table import print_table
 
 MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     AlertKind.MATCH_CONFLICT: (
@@ -46,13 +46,20 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
         "A value had been filed under the wrong patient (OBX-11 W) and is no longer used. Frame N: it is unknown here.",
         "Look at reports that used it: `osteon cases --review`. Decide in the archive (PACS) what becomes of them.",
     ),
+    AlertKind.CORRECTION_UNCLEAR: (
+        "A value was taken back or corrected (OBX-11 D or C), and which one is not clear: it may still be in use.",
+        "Frame N: `osteon inbox show N`. Have the sender repeat it with order number and time (OBX-14) of that value.",
+    ),
     AlertKind.REVIEW: (
         "What a report rests on was corrected, taken back or merged since, or an amendment could not be made.",
         "Read `osteon case N`, then decide: `osteon review N --keep --reason WHY`, or `--amend` instead of `--keep`.",
     ),
     AlertKind.QUARANTINED: (
-        "A message or file could not be taken as it is and waits for a person; the feed goes on.",
-        "Frame N: `osteon inbox show N`, then replay or dismiss it. File N: `osteon csv list`, then release or reject.",
+        "A message or file could not be taken as it is; the feed goes on.",
+        (
+            "Frame N: `osteon inbox show N`, then replay or dismiss it. A held file: `osteon csv list`, release or "
+            "reject it. For a rejected one (see the codes) drop a proper file, then `osteon alerts clear ID`."
+        ),
     ),
     AlertKind.REPORT_INVALID: (
         "A report broke one of its own safety rules; nothing of it was sent.",
@@ -61,6 +68,18 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     AlertKind.RESULT_REFUSED: (
         "An HL7 receiver answered that it does not take the message about a report. The report itself is not affected.",
         "The detail names receiver and answer. Ask its administrator, then `osteon retry N` with the case's number.",
+    ),
+    AlertKind.RETRACTION_REFUSED: (
+        "A report was withdrawn, and an HL7 receiver does not take the message that says so: the result stands there.",
+        "Have it removed there by hand and clear this alert; or ask its administrator why, then `osteon retry N`.",
+    ),
+    AlertKind.RECEIVER_DOWN: (
+        "An HL7 receiver is not reachable or does not answer. Its messages wait in the ledger; withdrawals do too.",
+        "Look at the receiver and the network; `osteon doctor` tries to reach it, `osteon results` shows what waits.",
+    ),
+    AlertKind.RECEIVER_REMOVED: (
+        "Messages wait for an HL7 receiver that is no longer in the settings; some may take a result back.",
+        "Put it back into the settings, or give them up: `osteon results drop NAME --reason WHY --by WHO`.",
     ),
     AlertKind.DELIVERY_REFUSED: (
         "A destination refuses reports, could not be reached for days, or does not keep what it had answered for.",
@@ -85,6 +104,10 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
     AlertKind.WITHDRAWAL_BY_HAND: (
         "A report was withdrawn, and this destination does not act on the note that says so, or did not take it.",
         "Remove or mark the objects there; `osteon case N` lists their UIDs. Then clear this alert.",
+    ),
+    AlertKind.WITHDRAWAL_FAILED: (
+        "What says that a report is withdrawn could not be made, as the codes say. At most rejection notes went out.",
+        "Mark the report where `osteon case N` says it is. Tell the makers of Osteon why; then `osteon retry N`.",
     ),
     AlertKind.TASK_DEAD: (
         "Work was given up: a nightly job (by its name), or one whose case could not be marked and stays where it is.",
@@ -127,6 +150,7 @@ MEANINGS: Final[dict[AlertKind, tuple[str, str]]] = {
         "Ask the sender about the unit before more values are used.",
     ),
 }
+_HEADERS: Final = ("id", "alert", "about", "codes", "times", "last (UTC)", "seen to")
 _BY_NAME: Final = {str(kind): texts for kind, texts in MEANINGS.items()}
 _OTHERWISE: Final = ("An alert of another release of Osteon.", "Read the history of what it names.")
 
@@ -141,12 +165,10 @@ def show_alerts(settings: Settings, *, include_cleared: bool, as_json: bool) -> 
         print(json.dumps([_row(alert) for alert in found], indent=1))  # noqa: T201 - this is the command's output
         return
     console = Console(highlight=False)
-    table = Table("id", "alert", "about", "codes", "times", "last (UTC)", "seen to", box=None, pad_edge=False)
-    for a in found:
-        seen = "" if a.cleared_at is None else f"{a.cleared_at:%Y-%m-%d %H:%M}"
-        last = f"{a.last_at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(str(a.id), a.kind, escape(a.subject), escape(a.detail), str(a.count), last, seen)
-    console.print(table if found else "no open alert")
+    if found:
+        print_table(_HEADERS, [_cells(alert) for alert in found], whole=("id", "alert", "about"))
+    else:
+        console.print("no open alert")
     for kind in dict.fromkeys(a.kind for a in found if a.cleared_at is None):
         meaning, step = meaning_of(kind)
         console.print(f"\n{kind}: {escape(meaning)}\n  next: {escape(step)}", soft_wrap=True)
@@ -172,6 +194,11 @@ def clear_alert(settings: Settings, number: int) -> str:
 def meaning_of(kind: str) -> tuple[str, str]:
     """What an alert means in plain words, and the next step."""
     return _BY_NAME.get(kind, _OTHERWISE)
+
+
+def _cells(a: Alert) -> tuple[str, ...]:
+    seen = "" if a.cleared_at is None else f"{a.cleared_at:%Y-%m-%d %H:%M}"
+    return str(a.id), a.kind, a.subject, a.detail, str(a.count), f"{a.last_at:%Y-%m-%d %H:%M:%S}", seen
 
 
 def _row(alert: Alert) -> dict[str, object]:

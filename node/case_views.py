@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from config.settings import Settings
+from dicom_io.wording import reason
 from node import places
-from node.case import Delivered, Reported
+from node.case import Delivered, NotApplicable, Reported
+from node.feeds.hl7_meaning import Meaning
 from node.store import (
     case_json,
     cases,
@@ -19,6 +21,7 @@ from node.store import (
     outbox,
     report_objects,
     report_versions,
+    result_messages,
     reviews,
     sent,
     unusable_values,
@@ -79,6 +82,10 @@ def show_case(settings: Settings, case_id: int, *, as_json: bool) -> None:
         return
     console = Console(highlight=False)
     console.print(f"case {case_id}: {facts['state']}  {facts['reason']}".rstrip(), style="bold")
+    for sentence in facts["not_assessed"]:
+        console.print(f"  {sentence}", markup=False, soft_wrap=True)
+    if facts["not_assessed"]:
+        console.print("  what to do, by reason: operate.md, States and failures")
     for event in facts["history"]:
         console.print(f"  {event['at']}  {event['state']:<15} {event['why']}", soft_wrap=True)
     if facts["review"]:
@@ -103,6 +110,7 @@ def _facts(c: Connection, case_id: int) -> dict[str, Any]:
         "case": case_id,
         "state": words(case_json.state_of(case)),
         "reason": case_json.codes_of(case),
+        "not_assessed": [reason(code) for code in case.reasons] if isinstance(case, NotApplicable) else [],
         "source": json.loads(case_json.dump(case))[0]["source"],
         "history": [_event(event) for event in cases.history(c, case_id)],
         "review": reviews.pending(c, case_id).review,
@@ -139,6 +147,17 @@ def _version(c: Connection, case_id: int, version: Version) -> dict[str, Any]:
                 "objects": _sent_objects(c, case_id, number, d.destination),
             }
             for d in outbox.deliveries(c, case_id=case_id, version=number)
+        ],
+        "messages": [
+            {
+                "receiver": m.key.receiver,
+                "says": Meaning(m.key.meaning).words,
+                "state": str(m.state),
+                "tries": m.tries,
+                "error": m.error,
+            }
+            for m in result_messages.listed(c, case_id=case_id)
+            if m.key.version == number
         ],
     }
 
@@ -189,6 +208,10 @@ def _print_version(console: Console, version: dict[str, Any]) -> None:
             if item["sop_instance_uid"] not in {o["sop_instance_uid"] for o in version["objects"]}:
                 told = f"sent {item['sends']}x" if item["sends"] else "not sent yet"
                 console.print(f"      {item['kind']:<5} {item['sop_instance_uid']} {told}", soft_wrap=True)
+    for message in version["messages"]:
+        error = f"  {message['error']}" if message["error"] else ""
+        line = f"    to {message['receiver']} by HL7: {message['says']}, {message['state']}"
+        console.print(f"{line}, {message['tries']} failed tries{error}", soft_wrap=True)
 
 
 def _print_result(console: Console, result: dict[str, Any], unusable: dict[str, dict[str, int]]) -> None:

@@ -5,6 +5,8 @@ A destination that is away is no failure of the node, which keeps its reports un
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Final
 
@@ -34,11 +36,24 @@ def examine_delivery(settings: Settings) -> Iterator[Finding]:
 
 def _destination(to: Destination, delivery: Delivery) -> Finding:
     try:
-        verify(to, delivery)
+        with _in_our_words():
+            verify(to, delivery)
     except (PeerUnavailable, PeerRefused) as error:
         keys = f"host, port and ae_title of delivery.destinations, and that it knows {delivery.ae_title}"
         return Finding(mark=Mark.WARN, what=f"destination {error}", remedy=f"reports wait for it; check {keys}")
     return Finding(mark=Mark.OK, what=f"destination {to.name} answers C-ECHO at {to.host}:{to.port}")
+
+
+@contextlib.contextmanager
+def _in_our_words() -> Iterator[None]:
+    """Keep what pynetdicom would log of a fault from between the findings, one of which says it."""
+    logger = logging.getLogger("pynetdicom")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _impatient(delivery: Delivery) -> Delivery:

@@ -25,7 +25,7 @@ from dicom_io.admission import LOOPBACK
 from dicom_io.tls import make_context, validity_in_file
 from dicom_io.transport_check import differences
 from node import places
-from node.active_model import active_bundle
+from node.active_model import active_bundle, refuse_simulated_product
 from node.certificate_watch import URGENT_DAYS, WARN_DAYS
 from node.contacts import ACCEPTED
 from node.delivery_check import examine_delivery
@@ -33,6 +33,7 @@ from node.finding import Finding, Mark
 from node.fleet_check import examine_fleet
 from node.folder_check import examine_data_directory, examine_drop_folder
 from node.peer_advice import advise
+from node.receiver_check import examine_receivers
 from node.site_verdicts import latest_verdict
 from node.store import peers, postgresql
 from node.store.errors import LedgerError, LedgerUnavailable
@@ -76,6 +77,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _code_table(settings)
     yield from _all_the_same("clinical.csv.folder", lambda: examine_drop_folder(settings.clinical.csv))
     yield from examine_delivery(settings)
+    yield from examine_receivers(settings.results)
     yield from _all_the_same("storage.data_dir", lambda: examine_data_directory(folder, reception))
     yield from _all_the_same("the ledger", lambda: _ledger(settings))
     yield from _all_the_same("what a fleet shares", lambda: examine_fleet(settings))
@@ -264,6 +266,8 @@ def _bundle(settings: Settings) -> Finding:
     try:
         folder = active_bundle(settings) or DEMO_BUNDLE
         bundle = load_bundle(folder)
+        manifest = bundle.manifest
+        refuse_simulated_product(settings.report, simulated=manifest.training.simulated, bundle=manifest.bundle_id)
     except (BundleError, SettingsError, LedgerError, LedgerUnavailable) as error:
         what, _, remedy = str(error).partition("; ")
         return Finding(mark=Mark.FAIL, what=f"model bundle: {what}", remedy=remedy)

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from config.settings import Settings, SettingsError
 from model.bundle import BundleError, golden_check, load_bundle, read_manifest
@@ -25,8 +24,10 @@ from node.active_model import (
     known_bundles,
     manifest_digest,
     refuse_pinned,
+    refuse_simulated_product,
 )
 from node.site_verdicts import told_with_earlier, verdicts
+from node.word_table import print_table
 
 
 def show_bundles(settings: Settings, *, as_json: bool) -> None:
@@ -43,17 +44,14 @@ def show_bundles(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))  # noqa: T201 - this is the output
         return
-    table = Table("", "name", "bundle", "training", "site verdict", "remark", box=None, pad_edge=False)
-    for row in rows:
-        mark = "serves" if row["serves"] else ""
-        table.add_row(*(escape(str(v)) for v in (mark, *(row[k] for k in _SHOWN))))
-    console = Console()
-    console.print(table)
+    shown = [("serves" if row["serves"] else "", *(str(row[key]) for key in _SHOWN)) for row in rows]
+    print_table(_HEADERS, shown, whole=("name", "bundle", "site verdict"))
     if chosen is not None and pinned is None:
-        console.print(f"activated {chosen.at} by {escape(chosen.by)}")
+        Console().print(f"activated {chosen.at} by {escape(chosen.by)}")
 
 
 _SHOWN = ("name", "bundle", "training", "verdict", "remark")
+_HEADERS = ("", "name", "bundle", "training", "site verdict", "remark")
 
 
 def verify_bundle(settings: Settings, name: str) -> str:
@@ -75,13 +73,14 @@ def activate_bundle(settings: Settings, name: str, *, by: str) -> str:
 
     Raises:
         BundleError: it does not verify; what served goes on serving.
-        SettingsError: the configuration pins another bundle.
+        SettingsError: the configuration pins another bundle, or calls the results of a simulated one a product.
 
     """
     refuse_pinned(settings)
     folder = bundle_folder(settings, name)
     digest = manifest_digest(folder)
     manifest = _verified(folder)
+    refuse_simulated_product(settings.report, simulated=manifest.training.simulated, bundle=manifest.bundle_id)
     if manifest_digest(folder) != digest:
         msg = f"{folder}: changed while it was verified; wait until it is copied, then activate again"
         raise BundleError(msg)

@@ -24,7 +24,7 @@ class Advice:
     """What was wrong, with the values of both sides."""
     remedy: str
     toml: str = ""
-    """What to write into the configuration, where that is the remedy."""
+    """What to write into the configuration, where that is the remedy. Never what would shut out other senders."""
 
 
 def advise(contact: Contact, reception: Reception) -> Advice:
@@ -63,10 +63,9 @@ def _called(called: str, reception: Reception) -> Advice:
         return Advice(problem=problem, remedy=f"the sender pads or mistypes the title; set it to {own} there")
     if called.casefold() == own.casefold():
         return Advice(problem=problem, remedy=f"upper and lower case count; set the called AE to {own} at the sender")
+    remark = "; to rename the node by reception.ae_title instead would shut out every sender that calls it as it is now"
     return Advice(
-        problem=problem,
-        remedy=f"set the called AE to {own} at the sender, or rename the node",
-        toml=f"[reception]\nae_title = {_quoted(called)}" if _usable(called) else "",
+        problem=problem, remedy=f"set the called AE to {own} at the sender{remark if _usable(called) else ''}"
     )
 
 

@@ -20,15 +20,26 @@ from typing import Any, Final
 from config.clinical import Clinical
 from config.hl7_feed import Mllp
 from config.settings import Settings
+from dicom_io import wording
 from dicom_io.content_digest import file_digest
 from dicom_io.errors import HeaderInvalid
 from dicom_io.header import instance_reference, read_header
 from dicom_io.reading import page_png
 from dicom_io.results import BuiltObject, Installation
 from dicom_io.spool import Spool
-from model.domain import ClinicalRecord, ImageScore, ModelFacts, NotAssessed, Radiograph, Scored, ScreeningResult, Sex
+from model.domain import (
+    ClinicalRecord,
+    ImageScore,
+    ModelFacts,
+    NotAssessed,
+    Radiograph,
+    Reason,
+    Scored,
+    ScreeningResult,
+    Sex,
+)
 from model.screener import Screener, load_screener
-from node.active_model import active_bundle
+from node.active_model import active_bundle, refuse_simulated_product
 from node.case import ImageScored, Matched, NotApplicable, Received, Screened, Source
 from node.clinical_feed import import_csv
 from node.engine_choice import wanted_engines
@@ -67,6 +78,8 @@ class FileOutcome:
     def as_text(self) -> str:
         """A few lines for a person at a terminal."""
         lines = [f"{self.state} {self.reason}".rstrip() + (f" ({self.detail})" if self.detail else "")]
+        if self.state == "not-applicable":
+            lines += [f"  {wording.reason(Reason(code))}" for code in self.reason.split(",")]
         lines += [f"  {name} {value:.3g}" for name, value in self.measurements.items()]
         if (result := self.result) is not None:
             lines.append(f"  {result.category}: probability {result.probability:.3f}, threshold {result.t_high:.3f}")
@@ -112,7 +125,7 @@ def screen_file(
 
     Raises:
         BundleError: the model bundle cannot be used.
-        SettingsError: the clinical file is not in the feed's form.
+        SettingsError: the clinical file is not in the feed's form, or the bundle may not be used as a product.
 
     """
     screener = load_screener(
@@ -121,6 +134,8 @@ def screen_file(
         prevalence=settings.model.site_prevalence,
         engines=wanted_engines(settings, wait=False),  # one file is not worth proving another engine
     )
+    facts = screener.facts
+    refuse_simulated_product(settings.report, simulated=facts.simulated_training, bundle=facts.bundle_id)
     stated = _Stated(screener=screener, age_years=age, sex=Sex(sex) if sex else Sex.UNKNOWN)
     with tempfile.TemporaryDirectory(prefix="osteon-screen-") as folder:
         ledger = open_ledger(Path(folder) / "ledger.db")

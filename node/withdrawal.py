@@ -7,7 +7,8 @@
 
 Each step is one transaction under the fence of a task and may be run again. All versions are rejected, not the newest
 alone: an earlier one of the same image must not stand as the valid result again. A destination that does not act on
-notes, or is no longer in the settings, is a person's matter, and an alert says so.
+notes, or is no longer in the settings, is a person's matter, and an alert says so. Where the superseding version cannot
+be made, the notes go alone: the worst is a wrong result that still stands.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from dicom_io.rejection_note import Rejection, SentVersion, build_rejection_note
-from dicom_io.results import BuiltObject, ReportInvalid, build_withdrawal
+from dicom_io.results import BuiltObject, ReportContext, ReportInvalid, build_withdrawal
 from dicom_io.versions import EarlierDocument, amends
 from node.case import Basis, Cause, Withdrawn
 from node.delivery_record import begin_deliveries, under_way
@@ -51,6 +52,8 @@ class Stated:
     """That get the superseding version."""
     by_hand: Mapping[str, str] = field(default_factory=dict)
     """Why a person must remove the objects, by destination."""
+    failed: str = ""
+    """Why there is no superseding version: the notes go alone, and a person is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +67,17 @@ class Withdrawing:
 
         Raises:
             Retry: a send of the report is still running.
-            GiveUp: the statement cannot be built.
+            GiveUp: the statement cannot be built, and there is no note to send either, or not any more.
 
         """
         with self.pipeline.ledger.read() as c:
             if under_way(c, case.case_id):
                 raise Retry(UNDER_WAY_SECONDS, "the report is just being sent")
-            known = [one for one in sent.of_case(c, case.case_id) if one.sends and one.kind != "note"]
+            everything = sent.of_case(c, case.case_id)
             documents = report_versions.documents(c, case.case_id)
             released = report_versions.released(c, case.case_id)
             newest = report_versions.newest(c, case.case_id)
+        known = [one for one in everything if one.sends and one.kind != "note"]
         if not known:
             return Stated(case=dataclasses.replace(case, stated=True))
         if not documents:
@@ -84,26 +88,29 @@ class Withdrawing:
         for one in known:
             by_destination.setdefault(one.destination, []).append(one)
         taking = {d.name: d.iocm for d in self.pipeline.settings.delivery.destinations}
+        by_hand = {name: why for name in by_destination if (why := _by_hand(taking.get(name)))}
+        noted = {one.destination for one in everything if one.kind == "note"}
+        notes = {}
+        for name, there in by_destination.items():
+            if name in by_hand or name in noted:
+                continue
+            try:
+                notes[name] = _note(case, _versions(there, documents), context)
+            except ReportInvalid as error:
+                by_hand[name] = f"its rejection note cannot be built: {error}"
+        following = dataclasses.replace(case, version=newest + 1)
         try:
             objects = build_withdrawal(documents[-1].part10, case.reason, context)
-            notes = {
-                name: build_rejection_note(
-                    _versions(objects_there, documents),
-                    title=TITLES[case.rejection],
-                    reason=case.reason,
-                    context=context,
-                )
-                for name, objects_there in by_destination.items()
-                if taking.get(name) == "auto"
-            }
         except ReportInvalid as error:
-            raise GiveUp(FailureCode.REPORT_INVALID, str(error)) from error
+            if not notes:
+                raise GiveUp(FailureCode.REPORT_INVALID, str(error)) from error
+            return Stated(case=following, notes=notes, destinations=tuple(notes), failed=str(error))
         return Stated(
-            case=dataclasses.replace(case, stated=True, version=newest + 1),
+            case=dataclasses.replace(following, stated=True),
             objects=objects,
             notes=notes,
             destinations=tuple(name for name in by_destination if name in taking),
-            by_hand={name: why for name in by_destination if (why := _by_hand(taking.get(name)))},
+            by_hand=by_hand,
         )
 
 
@@ -116,7 +123,7 @@ def withdraw(c: Connection, case: Withdrawn) -> None:
 def save_statement(c: Connection, *, statement: Stated) -> None:
     """Freeze the statement and the notes and have them delivered, in one transaction."""
     case = statement.case
-    if statement.objects:
+    if statement.objects or statement.notes:
         report_objects.freeze_once(c, case.case_id, case.version, statement.objects)
         report_versions.record(c, case.case_id, case.version, Basis(cause=Cause.WITHDRAWAL, changed=case.rejection))
         for name, note in statement.notes.items():
@@ -126,16 +133,29 @@ def save_statement(c: Connection, *, statement: Stated) -> None:
     for name, why in statement.by_hand.items():
         alerts.raise_alert(c, AlertKind.WITHDRAWAL_BY_HAND, f"case {case.case_id} at {name}", why)
     told = ", ".join(statement.destinations) or "nobody has it"
+    if statement.failed:
+        _tell(c, case, statement.failed)
+        cases.save(c, case, why=f"version {case.version}: notes alone for {told}; not stated: {statement.failed}")
+        return
+    alerts.settle(c, AlertKind.WITHDRAWAL_FAILED, f"case {case.case_id}")
+    alerts.settle(c, AlertKind.REPORT_INVALID, f"case {case.case_id}")
     cases.save(c, case, why=f"stated: version {case.version} for {told}")
     log.info("case.withdrawn", case=case.case_id, version=case.version, destinations=len(statement.destinations))
 
 
-def to_be_done_by_hand(c: Connection, case: Withdrawn, why: GiveUp) -> None:
-    """The statement cannot be made: a person must remove the report wherever it is."""
-    for name in sorted({one.destination for one in sent.of_case(c, case.case_id) if one.sends}):
-        alerts.raise_alert(c, AlertKind.WITHDRAWAL_BY_HAND, f"case {case.case_id} at {name}", str(why))
-    cases.note(c, case.case_id, f"nobody could be told: {why}")
-    log.error("case.withdrawal_failed", case=case.case_id, code=str(why.code))
+def not_stated(c: Connection, case: Withdrawn, why: GiveUp) -> None:
+    """Nothing could be made that is to be sent: until a person has acted, the report stands wherever it is."""
+    _tell(c, case, str(why))
+    cases.note(c, case.case_id, f"the withdrawal could not be stated: {why}")
+
+
+def _tell(c: Connection, case: Withdrawn, why: str) -> None:
+    alerts.raise_alert(c, AlertKind.WITHDRAWAL_FAILED, f"case {case.case_id}", why)
+    log.error("case.withdrawal_failed", case=case.case_id, why=why)
+
+
+def _note(case: Withdrawn, there: Sequence[SentVersion], context: ReportContext) -> BuiltObject:
+    return build_rejection_note(there, title=TITLES[case.rejection], reason=case.reason, context=context)
 
 
 def _versions(there: Sequence[SentObject], documents: Sequence[FrozenSr]) -> list[SentVersion]:

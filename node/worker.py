@@ -24,7 +24,7 @@ from dicom_io.spool import Spool
 from model.engines import Engines
 from model.screener import Screener, load_screener
 from node import places, process
-from node.active_model import activation, active_bundle, note, wait_for_change
+from node.active_model import activation, active_bundle, note, refuse_simulated_product, wait_for_change
 from node.amendment import ReviewCode
 from node.case import Delivered, Failed, ImageScored, Matched, NotApplicable, Reported, Screened, Withdrawn
 from node.cores import cores
@@ -48,7 +48,7 @@ from node.store.jobs import Task
 from node.store.notices import foretell
 from node.tasks import ADVANCE, INFER_LANE, advance_key
 from node.waking import Waking
-from node.withdrawal import Withdrawing, save_statement, to_be_done_by_hand
+from node.withdrawal import Withdrawing, not_stated, save_statement
 
 _LOOK_SECONDS: Final = 0.5
 """Between looks whether to stop, while nothing may begin yet."""
@@ -70,7 +70,7 @@ def work(
 
     Raises:
         BundleError: the model bundle is missing, changed or does not reproduce its golden results.
-        SettingsError: the activated bundle is gone or was exchanged.
+        SettingsError: the activated bundle is gone or was exchanged, or may not be used as a product.
         LedgerError: the ledger cannot be used.
 
     """
@@ -122,12 +122,15 @@ def _looks(proof: EngineProof | None, copies: CopiesWatch) -> Callable[[], bool]
 
 def _loaded(settings: Settings, engines: Engines) -> Screener:
     with process.starting():
-        return load_screener(
+        screener = load_screener(
             active_bundle(settings),
             minimum_age=settings.model.minimum_age,
             prevalence=settings.model.site_prevalence,
             engines=engines,
         )
+    facts = screener.facts
+    refuse_simulated_product(settings.report, simulated=facts.simulated_training, bundle=facts.bundle_id)
+    return screener
 
 
 def _pipeline(
@@ -250,7 +253,7 @@ class CaseWorker:
         elif isinstance(case, Reported | Delivered):
             _ask_for_review(c, case.case_id, ReviewCode.AMENDMENT_FAILED, f"not amended: {why}")
         elif isinstance(case, Withdrawn):
-            to_be_done_by_hand(c, case, why)
+            not_stated(c, case, why)
 
 
 def save_step(c: Connection, *, task: Task, step: Step) -> None:
@@ -259,6 +262,8 @@ def save_step(c: Connection, *, task: Task, step: Step) -> None:
     cases.save(c, case, why=step.why)
     if step.conflict:
         alerts.raise_alert(c, AlertKind.MATCH_CONFLICT, f"case {case.case_id}", step.conflict)
+    if isinstance(case, Reported | Delivered | NotApplicable):  # perhaps after a person's retry
+        alerts.settle(c, AlertKind.REPORT_INVALID, f"case {case.case_id}")
     if step.image is not None:
         image_scores.keep(c, step.image)
     if step.stirred_at is not None and not jobs.moved(c, task):

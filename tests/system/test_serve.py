@@ -89,6 +89,13 @@ def test_a_bundle_with_a_changed_byte_is_one_line_and_status_2(tmp_path):
         ("[reception]\nprot = 1\n", "unknown key 'reception.prot'"),
         ("[reception]\nport = {busy}\n", "reception.port"),
         ('[model]\nbundle = "/nowhere"\n[reception]\nport = {free}\n[clinical.mllp]\nport = {free2}\n', "/nowhere"),
+        (
+            (
+                '[report]\ncontent_qualification = "PRODUCT"\nproduct_reason = "CE"\n[model]\nworkers = 1\n'
+                "[reception]\nport = {free}\n[clinical.mllp]\nport = {free2}\n"
+            ),
+            "was trained on simulated images",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_one_line_and_status_2(tmp_path, toml, says):

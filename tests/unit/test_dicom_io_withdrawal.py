@@ -163,6 +163,26 @@ def test_an_unusable_reason_is_refused_in_words_for_the_person(reason: str, why:
         withdrawn(reason=reason)
 
 
+@pytest.mark.parametrize(
+    ("then", "model", "now"),
+    [
+        ({}, SIMULATED_MODEL, {"content_qualification": "PRODUCT", "product_reason": "CE 0123"}),
+        ({}, MODEL, {"content_qualification": "PRODUCT", "product_reason": "CE 0123"}),
+        ({"content_qualification": "PRODUCT", "product_reason": "CE 0123"}, MODEL, {}),
+    ],
+    ids=["a pilot by a demonstration bundle", "a pilot by the bundle of today", "a product that is no longer one"],
+)
+def test_what_is_withdrawn_is_research_or_product_as_it_was_whatever_the_site_writes_now(then, model, now) -> None:
+    built = build_results(header(), radiograph(), scored(model=model), context(**then))
+    sr = built[-1].part10
+    was = dcmread(BytesIO(sr)).ContentQualification
+    objects = tuple((one.sop_class_uid, one.sop_instance_uid) for one in built)
+    note = build_rejection_note(
+        [SentVersion(sr=sr, objects=objects)], title=Rejection.QUALITY, reason=REASON, context=after(sr, **now)
+    )
+    assert [read(one).ContentQualification for one in (note, *withdrawn(sr, **now))] == [was] * 3
+
+
 def test_nothing_before_it_or_no_report_cannot_be_withdrawn() -> None:
     with pytest.raises(ReportInvalid):
         build_withdrawal(SR, REASON, context())

@@ -11,8 +11,11 @@ import typer
 from typer.main import get_command
 
 import node
-from node.alert_views import MEANINGS
+from config.settings import parse
+from node.alert_views import MEANINGS, show_alerts
 from node.cli import app
+from node.places import open_settings_ledger
+from node.store import alerts
 from node.store.alerts import AlertKind
 
 GUIDES = Path(node.__file__).parents[1] / "deploy" / "docs"
@@ -47,6 +50,26 @@ def test_every_kind_of_alert_is_explained():
 def test_the_commands_of_an_alert_run_as_they_are_written(kind):
     meaning, step = MEANINGS[kind]
     assert [said for one in commands(f"{meaning} {step}") if (said := complaint(one))] == []
+
+
+@pytest.mark.parametrize("columns", ["80", "40"])
+def test_the_name_of_an_alert_is_whole_at_a_narrow_terminal(columns, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    configured = parse({"storage": {"data_dir": str(tmp_path)}}, origin="test")
+    ledger = open_settings_ledger(configured)
+    with ledger.begin() as c:
+        alerts.raise_alert(c, AlertKind.WITHDRAWAL_BY_HAND, "case 1 at [pacs]", "A772: " + "not all that is named " * 4)
+    ledger.close()
+    show_alerts(configured, include_cleared=False, as_json=False)
+    table, _, explained = capsys.readouterr().out.partition("\n\n")
+    assert "WITHDRAWAL_BY_HAND " in table
+    assert "[pacs]" in table
+    assert explained.startswith("WITHDRAWAL_BY_HAND: ")
+
+
+def test_a_rejected_file_has_a_next_step_that_is_not_refused():
+    _, step = MEANINGS[AlertKind.QUARANTINED]
+    assert step.endswith("For a rejected one (see the codes) drop a proper file, then `osteon alerts clear ID`.")
 
 
 @pytest.mark.parametrize("guide", ["operate.md", "install.md", "csv-feed.md"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,26 @@ def test_doctor_asks_every_destination_and_repeats_what_it_says(tmp_path: Path):
     assert away.mark is Mark.WARN
     assert found(site(tmp_path), "delivery.destinations is empty").mark is Mark.WARN
     assert run_doctor(site(tmp_path)) == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_destination_that_is_no_dicom_is_named_so_without_a_line_of_the_librarys(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with socket.create_server(("127.0.0.1", 0)) as web:
+
+        def answer() -> None:
+            connection, _ = web.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = web.getsockname()[1]
+        place = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": port}
+        finding = found(site(tmp_path, delivery={"destinations": [place]}), "destination pacs")
+    assert finding.what == f"destination pacs: 127.0.0.1:{port} answers, but does not speak DICOM"
+    assert [line for line in caplog.records if line.name.startswith("pynetdicom")] == []
 
 
 def test_doctor_fails_where_the_drop_folder_can_neither_be_made_nor_written(tmp_path: Path):

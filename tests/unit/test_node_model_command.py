@@ -73,6 +73,24 @@ def test_activate_verifies_writes_durably_and_stands_in_the_audit_trail(site):
     assert active_bundle(settings) == second
 
 
+def test_a_bundle_of_simulated_training_is_no_product(site):
+    with site.open("a") as file:
+        file.write('[report]\ncontent_qualification = "PRODUCT"\nproduct_reason = "CE 0123"\n')
+    with pytest.raises(SettingsError, match="was trained on simulated images; write"):
+        CliRunner().invoke(app, ["model", "activate", "first", "--by", "x", "-c", str(site)], catch_exceptions=False)
+    assert activation(load(site)) is None
+    finding = next(one for one in examine(load(site)) if one.what.startswith("model bundle:"))
+    assert finding.mark is Mark.FAIL
+    assert 'report.content_qualification is "PRODUCT"' in finding.what
+
+
+def test_the_list_keeps_names_whole_at_a_narrow_terminal(site, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = json.loads(osteon("model", "list", "--json", "-c", str(site)))["bundles"]
+    shown = osteon("model", "list", "-c", str(site))
+    assert all(row["bundle"] in shown for row in rows)
+
+
 def test_the_demonstration_bundle_can_be_activated_again(site):
     settings = load(site)
     digest = active_model.manifest_digest(DEMO_BUNDLE)

@@ -39,11 +39,6 @@ CT1 = {"ae_title": "CT1", "networks": ["10.0.0.0/24"]}
 @pytest.mark.parametrize(
     ("settings", "trouble", "problem"),
     [
-        (
-            {},
-            {"called": "OSTEO", "address": "127.0.0.1"},
-            'called AE "OSTEO" is not this node; the node is "OSTEON"',
-        ),
         ({"peers": [CT1]}, {}, 'calling AE "PACS2" from 10.1.2.9 is not in reception.peers'),
         ({"peers": [CT1]}, {"calling": "CT1"}, 'calling AE "CT1" came from 10.1.2.9, which is in none of 10.0.0.0/24'),
         ({}, {}, "10.1.2.9 is not this machine, and reception.peers is empty: only loopback is admitted"),
@@ -63,6 +58,14 @@ def test_what_is_to_be_written_mends_it(settings, trouble, problem) -> None:
     after = reception(**settings | written | {"peers": peers})
     assert judge(after, **asked) is None
     assert "mended" in advise(contact(rejection.value.word, **trouble), after).remedy
+
+
+def test_one_probe_with_a_mistyped_title_prints_nothing_that_would_shut_out_the_others() -> None:
+    advice = advise(contact("called_ae_not_recognised", called="WRONG"), reception(peers=[CT1]))
+    assert advice.problem == 'called AE "WRONG" is not this node; the node is "OSTEON"'
+    assert advice.remedy.startswith("set the called AE to OSTEON at the sender")
+    assert "would shut out every sender" in advice.remedy
+    assert not advice.toml
 
 
 def test_what_no_configuration_mends_is_for_the_sender() -> None:
@@ -124,11 +127,13 @@ def test_a_running_node_shows_who_was_refused(config: Path, tmp_path: Path, caps
         listener.stop()
     assert (served["calling_ae"], served["accepted"], served["trouble"]) == ("DX1", 1, [])
     assert refused["trouble"][0]["outcome"] == "called_ae_not_recognised"
-    assert refused["trouble"][0]["toml"] == '[reception]\nae_title = "OSTEO"'
+    assert refused["trouble"][0]["remedy"].startswith("set the called AE to OSTEON at the sender")
+    assert refused["trouble"][0]["toml"] == ""
     show_peers(settings, trouble=True, as_json=False)
     text = capsys.readouterr().out
     assert "DX1 -> OSTEO from 127.0.0.1: accepted 0x" in text
-    assert 'ae_title = "OSTEO"' in text
+    assert "-> set the called AE to OSTEON at the sender" in text
+    assert "ae_title =" not in text
     assert "DX1 -> OSTEON" not in text
     audit = "".join(path.read_text() for path in (tmp_path / "node/audit").iterdir())
     assert [json.loads(line)["outcome"] for line in audit.splitlines()] == ["called_ae_not_recognised", "accepted"]
@@ -184,7 +189,7 @@ def test_doctor_knows_a_running_node_and_its_rejections(config: Path) -> None:
     assert starting(found, f"reception.port {port}").startswith("ok")
     told = starting(found, "called_ae_not_recognised 1x")
     assert told.startswith("warn set the called AE to OSTEON at the sender")
-    assert 'ae_title = "OSTEO"' in told
+    assert "ae_title =" not in told
 
 
 def test_doctor_reads_the_certificate(tmp_path: Path) -> None:

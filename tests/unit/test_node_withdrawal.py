@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import json
 
 import pytest
 from support.node_parts import settings as parsed
 from support.pacs import NOTE, PAGE, C, E, FakePacs
 from support.post import posted, reported_once
+from support.report_cases import SIMULATED_MODEL, scored
 from support.reporting import adt, weight
 
 from config.settings import Settings, Storage
 from dicom_io.document_check import ReportInvalid
+from node import withdrawal
 from node.case import Withdrawn
 from node.case_decisions import retry_case, withdraw_case
 from node.errors import FailureCode, GiveUp
@@ -220,12 +223,67 @@ def test_a_withdrawal_whose_statement_was_given_up_is_taken_up_again_by_a_person
             why = GiveUp(FailureCode.UNEXPECTED, "too many errors")
             assert jobs.bury(c, task, error=str(why))
             post.desk.worker().bury(c, task, why)
-        assert alert_kinds(post) == {("WITHDRAWAL_BY_HAND", "case 1 at pacs")}
+        assert alert_kinds(post) == {("WITHDRAWAL_FAILED", "case 1")}
         assert "will be stated" in retry_case(site(tmp_path, post), 1)
         post.desk.work()
+        assert alert_kinds(post) == set()
         post.settle()
         assert post.delivery(1, 2).state is DeliveryState.DELIVERED
     assert pacs.order == [PAGE, E, NOTE, PAGE, E]
+
+
+def test_a_pilots_report_by_a_simulated_model_is_withdrawn_after_the_site_wrote_product(tmp_path, monkeypatch):
+    monkeypatch.setattr("support.reporting.scored", functools.partial(scored, model=SIMULATED_MODEL))
+    piloted = reported_once(tmp_path / "piloted", "pacs")
+    monkeypatch.undo()
+    with FakePacs() as pacs, posted(piloted, tmp_path, pacs.destination()) as post:
+        post.settle()
+        post.desk.tables["report"] = {"content_qualification": "PRODUCT", "product_reason": "CE 0123"}
+        withdraw(tmp_path, post)
+        assert post.delivery(1, 2).state is DeliveryState.DELIVERED
+        assert alert_kinds(post) == set()
+    assert pacs.order == [PAGE, E, NOTE, PAGE, E]
+    assert {one.ContentQualification for one in pacs.kept.values()} == {"RESEARCH"}
+
+
+def test_a_statement_that_cannot_be_made_does_not_hold_back_the_rejection_note(made, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ReportInvalid(["I4 disclaimer missing"])
+
+    with FakePacs() as pacs, posted(made, tmp_path, pacs.destination()) as post:
+        post.settle()
+        monkeypatch.setattr(withdrawal, "build_withdrawal", broken)
+        withdraw(tmp_path, post)
+        assert pacs.order == [PAGE, E, NOTE]
+        with post.ledger.read() as c:
+            assert [(a.kind, a.subject, a.detail) for a in alerts.find(c)] == [
+                ("WITHDRAWAL_FAILED", "case 1", "I4 disclaimer missing")
+            ]
+        assert not any("every destination is told" in line for line in post.desk.history(1))
+        retry_case(site(tmp_path, post), 1)
+        with post.ledger.begin() as c:
+            (task,) = jobs.claim(c, "infer", 1, owner="test", lease=0)
+        with pytest.raises(GiveUp, match="I4 disclaimer missing"):
+            post.desk.worker().advance(task)
+        monkeypatch.undo()
+        post.desk.work()
+        post.settle()
+        assert alert_kinds(post) == set()
+        assert post.case(1).stated
+        assert any("every destination is told" in line for line in post.desk.history(1))
+    assert pacs.order == [PAGE, E, NOTE, PAGE, E], "the note is not sent a second time"
+
+
+def test_a_note_that_cannot_be_made_is_a_persons_matter_and_the_statement_goes(made, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise ReportInvalid(["I7 the note names an object that the report does not know"])
+
+    with FakePacs() as pacs, posted(made, tmp_path, pacs.destination()) as post:
+        post.settle()
+        monkeypatch.setattr(withdrawal, "build_rejection_note", broken)
+        withdraw(tmp_path, post)
+        assert alert_kinds(post) == {("WITHDRAWAL_BY_HAND", "case 1 at pacs")}
+    assert pacs.order == [PAGE, E, PAGE, E]
 
 
 @pytest.mark.parametrize("status", [0xA771, 0xA773])
