@@ -144,14 +144,16 @@ def test_a_simulated_bundle_says_so_first_and_missing_figures_are_said_to_be_mis
 def test_missed_bars_stand_in_the_summary_and_every_table_of_the_evaluation_in_the_card():
     manifest = tiny_manifest()
     text = reporting_card(
-        manifest, evaluation(manifest), {"sentences": ["Attention: no benefit shown."], "short": False}
+        manifest, evaluation(manifest), {"sentences": ["Attention: no benefit shown."], "patients": 50, "short": False}
     )
     summary = text[text.index("## Summary") : text.index("## Use")]
     assert "Of 2 bars that were set beforehand, 2 are missed: x 0.5000 (at least 0.6); y not measured" in summary
     assert "| x | 0.5000 | 0.4000 to 0.6000 | at least 0.6 | **no** |  |" in text
     assert "| y | not measured |  | at least 0.6 | **no** |  |" in text
     assert "in 40 of 40 the score falls at every step" in text
+    assert "one epoch on 50 simulated patients" in text
     assert "- Attention: no benefit shown." in text
+    assert "had been scored for earlier demonstration bundles" in summary
     for heading in (
         "Bars",
         "Operating points",
