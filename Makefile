@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: evaluate-demo ablation model-card help demo test check lint types imports format train-demo clean bench-receive chaos malformed soak fuzz bench-feeds bench-decode bench-infer bench-ledger bench-e2e sim-identity viewer validate-reports bench-report
+.PHONY: FORCE evaluate-demo ablation model-card help demo test check lint types imports format train-demo clean bench-receive chaos malformed soak fuzz bench-feeds bench-decode bench-infer bench-ledger bench-e2e sim-identity viewer validate-reports bench-report
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
@@ -129,12 +129,18 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv; else sudo apt-get install -y python3-venv; fi
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml deploy/constraints.txt
+# What was installed from, by content: a checkout that was unpacked with its old times is a new one all the same.
+$(VENV)/.inputs: $(VENV)/bin/python FORCE
+	@cat pyproject.toml deploy/constraints.txt | cmp -s - $@ || cat pyproject.toml deploy/constraints.txt > $@
+
+FORCE:
+
+$(VENV)/.installed: $(VENV)/.inputs
 	@echo "Installing into $(VENV) (some minutes the first time: PyTorch is large)"
 	$(BIN)/pip install --quiet --constraint deploy/constraints.txt --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml deploy/constraints.txt
+$(VENV)/.installed-dev: $(VENV)/.inputs
 	@echo "Installing into $(VENV) (some minutes the first time: PyTorch is large)"
 	$(BIN)/pip install --quiet --constraint deploy/constraints.txt --editable '.[dev]'
 	touch $@ $(VENV)/.installed

@@ -216,5 +216,5 @@ def _on_gpu(folder: Path) -> Bundle:
 
 
 def _absent() -> Bundle:
-    msg = "openvino is not installed; `pip install 'osteon[fast]'` brings it"
+    msg = "openvino is not installed; the extra `fast` brings it (install.md, Extras)"
     raise EngineRefused(msg)

@@ -69,7 +69,8 @@ def _broker(settings: Settings) -> Finding:
         with celery_app(settings.fleet.broker).connection_for_read() as connection:
             connection.connect()
     except ImportError:
-        return Finding(mark=Mark.FAIL, what="FLEET-EXTRA: Celery is missing", remedy="pip install 'osteon[fleet]'")
+        remedy = "install the extra `fleet` (install.md, Extras)"
+        return Finding(mark=Mark.FAIL, what="FLEET-EXTRA: Celery is missing", remedy=remedy)
     except Exception as error:  # noqa: BLE001 - whatever a client raises; its text may hold the password
         what = f"FLEET-BROKER: the broker does not answer ({type(error).__name__}): work is found by the poll only"
         return Finding(mark=Mark.WARN, what=what, remedy="start RabbitMQ, or correct fleet.broker")

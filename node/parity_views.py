@@ -38,7 +38,7 @@ def engine_parity(settings: Settings, *, count: int, seed: int) -> bool:
 
     """
     if not openvino_silent.installed():
-        msg = "openvino is not installed; `pip install 'osteon[fast]'` brings it"
+        msg = "openvino is not installed; the extra `fast` brings it (install.md, Extras)"
         raise SettingsError(msg)
     from model.runtime_openvino import (  # noqa: PLC0415 - of the extra
         BFLOAT16,

@@ -50,6 +50,6 @@ def _place(settings: Settings) -> str | Path:
     """Where ledger and inbox are; SettingsError where the database's driver is not installed."""
     url = settings.storage.database_url
     if url.startswith("postgresql") and importlib.util.find_spec("psycopg") is None:
-        msg = "storage.database_url: names PostgreSQL, which needs psycopg; pip install 'osteon[postgresql]'"
+        msg = "storage.database_url: names PostgreSQL; install the extra `postgresql` (install.md, Extras)"
         raise SettingsError(msg)
     return url or settings.storage.data_dir / "ledger.db"

@@ -62,7 +62,7 @@ def open_spool(settings: Settings) -> Spool:
     try:
         return Spool(BucketShelf(bucket, local, cache))
     except ImportError as error:
-        msg = f"FLEET-EXTRA: fleet.spool names a bucket, which needs {error.name}; pip install 'osteon[fleet]'"
+        msg = f"FLEET-EXTRA: fleet.spool names a bucket; install the extra `fleet` for {error.name} (install.md)"
         raise SettingsError(msg) from error
 
 

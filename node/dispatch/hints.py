@@ -84,6 +84,6 @@ def make_hints(settings: Settings, ledger: Ledger) -> Hints:
             try:
                 from node.dispatch.celery_app import CeleryHints  # noqa: PLC0415 - an extra
             except ImportError as error:
-                msg = 'FLEET-EXTRA: fleet.hints is "celery", which is not installed; pip install "osteon[fleet]"'
+                msg = 'FLEET-EXTRA: fleet.hints is "celery", which the extra `fleet` brings (install.md, Extras)'
                 raise SettingsError(msg) from error
             return CeleryHints(settings.fleet.broker, ledger)

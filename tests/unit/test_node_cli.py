@@ -153,7 +153,7 @@ def test_a_start_that_cannot_be_is_one_line_and_status_2(tmp_path, fault, url, s
 def test_postgresql_without_its_extra_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     settings = parse({"storage": {"database_url": "postgresql+psycopg://node:hush@db/osteon"}}, origin="test")
-    with pytest.raises(SettingsError, match=r"pip install 'osteon\[postgresql\]'"):
+    with pytest.raises(SettingsError, match=r"install the extra `postgresql` \(install.md, Extras\)"):
         open_settings_ledger(settings)
 
 
