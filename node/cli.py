@@ -16,8 +16,9 @@ from typing import Annotated
 import typer
 
 from config.settings import SettingsError, load
-from node.commands import alerts, csv, deliveries, inbox, model, persons, train
+from node.commands import alerts, csv, deliveries, inbox, model, persons, results, train
 from node.commands.ablation import ablation
+from node.commands.arguments import MOST, Number
 from node.commands.codes import codes
 from node.commands.conformance import conformance
 from node.commands.drift import drift
@@ -25,7 +26,6 @@ from node.commands.evaluate import evaluate
 from node.commands.literature import literature
 from node.commands.phantom import phantom
 from node.commands.reconcile import reconcile
-from node.commands.results import results
 from node.commands.retention import retention
 from node.commands.review import review
 from node.commands.withdraw import withdraw
@@ -42,6 +42,7 @@ train.app.command()(ablation)
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(results.app, name="results")
 app.add_typer(persons.app, name="person")
 app.add_typer(csv.app, name="csv")
 app.add_typer(model.app, name="model")
@@ -51,7 +52,6 @@ app.command()(codes)
 app.command()(conformance)
 app.command()(review)
 app.command()(withdraw)
-app.command()(results)
 app.command()(retention)
 app.command()(reconcile)
 app.command()(evaluate)
@@ -118,7 +118,7 @@ def cases(
     review_only: Annotated[
         bool, typer.Option("--review", help="Only those whose report a person must look at.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="At most so many, newest first.")] = 50,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -129,7 +129,7 @@ def cases(
 
 
 @app.command()
-def case(case_id: int, *, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+def case(case_id: Number, *, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show one case with its history: when each state was entered, why, and what was used."""
     from node.case_views import show_case  # noqa: PLC0415
 
@@ -137,8 +137,8 @@ def case(case_id: int, *, as_json: JsonOption = False, config: ConfigOption = No
 
 
 @app.command()
-def retry(case_id: int, *, config: ConfigOption = None) -> None:
-    """Take a failed case up again, or a delivery that an archive refused or that waits for its next try."""
+def retry(case_id: Number, *, config: ConfigOption = None) -> None:
+    """Take a failed case up again, or what an archive or HL7 receiver refused of it or is still to take."""
     from node.case_decisions import retry_case  # noqa: PLC0415
 
     typer.echo(retry_case(load(config), case_id))

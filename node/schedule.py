@@ -1,19 +1,25 @@
 """What happens by the clock. The state of the work is in the ledger or on disk; the scheduler keeps none.
 
 APScheduler's default grace of one second silently drops a run on a busy machine (measured), hence none; a run that is
-due while the last one still goes on is joined with it.
+due while the last one still goes on is joined with it. It goes by the wall clock: set back, it would wait until the old
+time has come again, so all jobs are then due at once.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable, Sequence
 
+import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from config.csv_feed import CsvDrop
+from node.store.clock_jump import ClockWatch
 
 WATCH_SECONDS = 15
+
+log = structlog.get_logger()
 
 
 class Clock:
@@ -40,10 +46,25 @@ class Clock:
         for job in watches:
             self._scheduler.add_job(job, "interval", seconds=WATCH_SECONDS, next_run_time=first)
 
+        self._ended = threading.Event()
+        self._watching = threading.Thread(target=self._watch, name="clock-watch", daemon=True)
+
     def start(self) -> None:
         """Begin; the first look at the drop folder and of each watch is at once."""
         self._scheduler.start()
+        self._watching.start()
 
     def stop(self) -> None:
         """Start nothing more and wait for what runs."""
+        self._ended.set()
+        self._watching.join()
         self._scheduler.shutdown(wait=True)
+
+    def _watch(self) -> None:
+        """Body of the thread that has every job run when the wall clock was set back."""
+        wall = ClockWatch()
+        while not self._ended.wait(WATCH_SECONDS):
+            if wall.went_back():
+                for job in self._scheduler.get_jobs():
+                    job.modify(next_run_time=dt.datetime.now(dt.UTC))
+                log.warning("schedule.clock_went_back")

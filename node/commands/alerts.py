@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from config.settings import load
+from node.commands.arguments import Number
 
 app = typer.Typer(help="What a person must know of; without a subcommand, list it.", invoke_without_command=True)
 
@@ -30,7 +31,7 @@ def listing(
 
 
 @app.command()
-def clear(number: int, *, config: ConfigOption = None) -> None:
+def clear(number: Number, *, config: ConfigOption = None) -> None:
     """Say that you have seen to an alert; it is raised anew if the same happens again."""
     from node.alert_views import clear_alert  # noqa: PLC0415
 

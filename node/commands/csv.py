@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from config.settings import load
+from node.commands.arguments import MOST, Number
 
 app = typer.Typer(help="Dropped CSV files: what became of them, and what is to be done with held ones.")
 
@@ -18,7 +19,7 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML 
 def list_files(
     *,
     state: Annotated[str, typer.Option(help="Only in this state: importing, held, released, rejected, done.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="At most so many, newest first.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -29,7 +30,7 @@ def list_files(
 
 
 @app.command()
-def release(number: int, *, config: ConfigOption = None) -> None:
+def release(number: Number, *, config: ConfigOption = None) -> None:
     """Import a held file as it is: its good rows, and, if it is a snapshot, its deletions.
 
     Of one that is older than what was imported of its source since, only rows that are not known yet; no snapshot.
@@ -42,7 +43,7 @@ def release(number: int, *, config: ConfigOption = None) -> None:
 
 
 @app.command()
-def reject(number: int, *, config: ConfigOption = None) -> None:
+def reject(number: Number, *, config: ConfigOption = None) -> None:
     """Set a held file aside for good."""
     from node.csv_views import decide  # noqa: PLC0415 - see node/cli.py
     from node.store.csv_files import CsvState  # noqa: PLC0415

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from config.settings import load
+from node.commands.arguments import MOST
 
 app = typer.Typer(
     help="Reports on their way to the archives; without a subcommand, list them.", invoke_without_command=True
@@ -23,7 +24,7 @@ def listing(
     context: typer.Context,
     *,
     destination: Annotated[str, typer.Option(help="Only this one.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many deliveries.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="At most so many deliveries.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     config: ConfigOption = None,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from config.settings import load
+from node.commands.arguments import MOST, Number
 
 app = typer.Typer(help="HL7 messages as received; without a subcommand, list them.", invoke_without_command=True)
 
@@ -22,7 +23,7 @@ def listing(
     quarantined: Annotated[bool, typer.Option("--quarantined", help="Only those that wait for a person.")] = False,
     feeds: Annotated[bool, typer.Option("--feeds", help="Who sends, how it went, who was refused and why.")] = False,
     remarks: Annotated[bool, typer.Option("--remarks", help="What the feed met and did not use, counted.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="At most so many, newest first.")] = 50,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -43,7 +44,7 @@ def listing(
 
 @app.command()
 def show(
-    number: int,
+    number: Number,
     *,
     body: Annotated[bool, typer.Option("--body", help="The message itself too: it names a patient.")] = False,
     as_json: JsonOption = False,
@@ -71,7 +72,7 @@ def replay(
 
 
 @app.command()
-def dismiss(number: int, *, config: ConfigOption = None) -> None:
+def dismiss(number: Number, *, config: ConfigOption = None) -> None:
     """A person has seen to a message that waits; it stays in the inbox and is not taken."""
     from node import inbox_views  # noqa: PLC0415
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from config.settings import load
+from node.commands.arguments import MOST, Number
 
 app = typer.Typer(help="Patients as the feeds merged or deleted them.", no_args_is_help=True)
 
@@ -23,7 +24,7 @@ def merges(
     *,
     include_undone: Annotated[bool, typer.Option("--all", help="Those that were taken back as well.")] = False,
     identifiers: IdentifiersOption = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="At most so many, newest first.")] = 50,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -34,7 +35,7 @@ def merges(
 
 
 @app.command()
-def unmerge(number: int, *, config: ConfigOption = None) -> None:
+def unmerge(number: Number, *, config: ConfigOption = None) -> None:
     """Take a merge back: both patients are read as themselves again, and their cases look again."""
     from node.person_views import undo  # noqa: PLC0415
 
@@ -45,7 +46,7 @@ def unmerge(number: int, *, config: ConfigOption = None) -> None:
 def deleted(
     *,
     identifiers: IdentifiersOption = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MOST, help="At most so many, newest first.")] = 50,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -56,7 +57,7 @@ def deleted(
 
 
 @app.command()
-def restore(number: int, *, config: ConfigOption = None) -> None:
+def restore(number: Number, *, config: ConfigOption = None) -> None:
     """Let images join a deleted patient again, where the deletion was a mistake."""
     from node.person_views import restore_person  # noqa: PLC0415
 

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from config.settings import load
+from node.commands.arguments import Number
 
 
 def review(
-    case_id: int,
+    case_id: Number,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="The report stands as it is.")] = False,
     amend: Annotated[bool, typer.Option("--amend", help="Make a new version with what is known now.")] = False,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from config.settings import load
+from node.commands.arguments import Number
 
 
 class Kind(enum.StrEnum):
@@ -21,7 +22,7 @@ class Kind(enum.StrEnum):
 
 
 def withdraw(
-    case_id: int,
+    case_id: Number,
     *,
     reason: Annotated[str, typer.Option(help="Why, in one line; the archives get it. No patient data.")],
     by: Annotated[str, typer.Option(help="Who decides; written to the history and the audit trail.")],
