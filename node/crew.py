@@ -153,6 +153,10 @@ def _serve(begin: Callable[[], tuple[Any, Callable[[Any], Any]]], link: Connecti
     while True:
         try:
             job = link.recv()
-        except (EOFError, KeyboardInterrupt):
+        except (EOFError, ConnectionResetError, KeyboardInterrupt):
             return
-        link.send(answer(job))
+        said = answer(job)
+        try:
+            link.send(said)
+        except BrokenPipeError:  # who hired it is gone
+            return

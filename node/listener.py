@@ -41,7 +41,7 @@ from node.housekeeping import INBOX, MEDIANS, RECONCILE, RETENTION, SPOOL, House
 from node.proof import Prover, record_event, wants_events
 from node.reconcile import Reconciler
 from node.registrar import Registrar
-from node.results_out import ResultSender
+from node.results_out import ResultSender, watch_removed_receivers
 from node.retention import Keeper, purge_and_tell, tell
 from node.schedule import Clock
 from node.shared_spool import SpoolWatch, open_spool, prove_spool, with_spool
@@ -160,6 +160,7 @@ class Listener:
         with self._ledger.begin() as c:
             directed = direct_undirected(c, self._settings.delivery.destinations)
             watch_removed(c, (d.name for d in self._settings.delivery.destinations))
+            watch_removed_receivers(c, {r.name for r in self._settings.results.receivers})
             breaker.keep_asking(c, self._settings.delivery)
             alerts.keep(c, AlertKind.FAST_PATH_REFUSED, "reception", "; ".join(self._scp.fast_path_refused))
         self._clock.start()

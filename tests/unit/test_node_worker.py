@@ -117,6 +117,16 @@ def test_a_report_that_breaks_its_own_rules_fails_the_case_with_an_alert(worker,
     assert found == [("REPORT_INVALID", f"case {case.case_id}", "REPORT-INVALID: SR-7")]
 
 
+def test_the_alert_of_an_invalid_report_closes_by_itself_once_its_case_is_reported(worker, ledger):
+    case = receive(ledger, worker.pipeline.spool)
+    with ledger.begin() as c:
+        worker.bury(c, jobs.get(c, ADVANCE, str(case.case_id)), GiveUp(FailureCode.REPORT_INVALID, "SR-7"))
+        cases.reopen(c, case.case_id, kind=ADVANCE, lane=INFER_LANE)
+    run(worker, until=lambda: isinstance(state(ledger, case.case_id), Reported))
+    with ledger.read() as c:
+        assert alerts.find(c) == ()
+
+
 def test_a_report_that_cannot_be_recorded_fails_its_case(worker, ledger):
     """A UID that is frozen for another case already: no retry helps."""
     case = receive(ledger, worker.pipeline.spool)
