@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from config.settings import SettingsError
 from model.domain import Sex
@@ -41,17 +43,46 @@ class Job:
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def jobs_of(source: Path) -> tuple[Job, ...]:
-    """All files below a folder, or those a manifest names (relative to it), sorted.
+def jobs_of(source: Path, *, ours: Collection[Path] = ()) -> tuple[Job, ...]:
+    """All files below a folder but `ours` (files and folders), or those a manifest names (relative to it), sorted.
 
     Raises:
-        SettingsError: the manifest is not UTF-8, lacks the column `file`, has others than known or a bad value, or
-            names a file twice.
+        SettingsError: there is none: an archive that is not mounted is an empty folder; a folder cannot be read; the
+            manifest is not UTF-8, lacks the column `file`, has others than known or a bad value, or names a file twice.
 
     """
-    if source.is_dir():
-        found = sorted(path for path in source.rglob("*") if path.is_file() and path.name != "DICOMDIR")
-        return tuple(Job(file=path.relative_to(source).as_posix(), path=path) for path in found)
+    jobs = _below(source, ours) if source.is_dir() else _stated_by(source)
+    if not jobs:
+        msg = f"{source}: holds no file to screen; is the archive mounted?"
+        raise SettingsError(msg)
+    return jobs
+
+
+def _below(folder: Path, ours: Collection[Path]) -> tuple[Job, ...]:
+    """Links to folders are followed, each folder once: an archive may lie on several disks."""
+    own = {path.resolve() for path in ours}
+    seen: set[tuple[int, int]] = set()
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        at = Path(place).stat()
+        folders.sort()
+        if (at.st_dev, at.st_ino) in seen or Path(place).resolve() in own:
+            folders.clear()
+            continue
+        seen.add((at.st_dev, at.st_ino))
+        found += [path for name in files if (path := Path(place, name)).is_file() and name != "DICOMDIR"]
+    return tuple(
+        Job(file=path.relative_to(folder).as_posix(), path=path) for path in sorted(found) if path.resolve() not in own
+    )
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """A folder that is left out without a word would make the table look whole."""
+    msg = f"{error.filename}: cannot be read ({error.strerror}); let this account read it, or take it away"
+    raise SettingsError(msg) from error
+
+
+def _stated_by(source: Path) -> tuple[Job, ...]:
     try:
         jobs = _listed(source)
     except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ The finished table is sorted by file and replaces the old one at once. No patien
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import operator
@@ -16,7 +17,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO, cast
 
 from config.settings import SettingsError
 
@@ -55,31 +56,44 @@ COLUMNS: Final = tuple(field.name for field in fields(Row))
 _values: Final = operator.attrgetter(*COLUMNS)
 
 
+def beside(path: Path) -> tuple[Path, Path]:
+    """What lies beside the table at `path` while a run goes on: its rows so far, and the table that replaces it."""
+    return path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.new")
+
+
+def _opened(path: Path, mode: str) -> TextIO:
+    """As text in which every file name can stand, also one that is not UTF-8."""
+    return cast("TextIO", path.open(mode, encoding="utf-8", errors="surrogateescape", newline=""))
+
+
 class Table:
     """The table at `path`, made by the model and under the settings that `head` names."""
 
     def __init__(self, path: Path, head: tuple[str, ...]) -> None:
         self._path = path
-        self._part = path.with_name(f"{path.name}.part")
+        self._part = beside(path)[0]
         self._head = [f"# {line}" for line in head]
         self._written = 0
 
     def known(self) -> dict[str, Row]:
         """Rows of the finished table and of a run that was stopped, by file; failed ones are left out, to be retried.
 
+        What of the latter was being written when the power went is cut off.
+
         Raises:
             SettingsError: a file is no such table, or was made with another model, engine, version or setting.
 
         """
+        self._cut_off()
         rows = [row for path in (self._path, self._part) for row in self._read(path)]
         return {row.file: row for row in rows if row.status != FAILED}
 
     def append(self, row: Row) -> None:
-        """Keep a row."""
+        """Keep a row. Raises SettingsError where it cannot be written."""
         fresh = not self._part.exists()
-        with self._part.open("a", encoding="utf-8", newline="") as file:
+        with self._told(), _opened(self._part, "a") as file:
             if fresh:
-                self._begin(file)
+                file.write(self._begin())
             csv.writer(file).writerow(_values(row))
             self._written += 1
             if self._written % _SYNC_EVERY == 0:
@@ -87,31 +101,51 @@ class Table:
                 os.fsync(file.fileno())
 
     def finish(self, rows: Iterable[Row]) -> None:
-        """Write the finished table, sorted by file."""
-        new = self._path.with_name(f"{self._path.name}.new")
-        with new.open("w", encoding="utf-8", newline="") as file:
-            self._begin(file)
-            csv.writer(file).writerows(_values(row) for row in sorted(rows, key=lambda row: row.file))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        """Write the finished table, sorted by file. Raises SettingsError where it cannot be written."""
+        new = beside(self._path)[1]
+        with self._told():
+            try:
+                with _opened(new, "w") as file:
+                    file.write(self._begin())
+                    csv.writer(file).writerows(_values(row) for row in sorted(rows, key=lambda row: row.file))
+                    file.flush()
+                    os.fsync(file.fileno())
+                new.replace(self._path)
+            finally:
+                new.unlink(missing_ok=True)
         self._part.unlink(missing_ok=True)
 
-    def _begin(self, file: Iterable[str]) -> None:
-        file.write("".join(f"{line}\n" for line in self._head))  # type: ignore[attr-defined] # a text file
-        csv.writer(file).writerow(COLUMNS)  # type: ignore[arg-type]
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            msg = f"{self._path}: cannot be written ({error.strerror}); mend that and start again: what is done is kept"
+            raise SettingsError(msg) from error
+
+    def _begin(self) -> str:
+        return "".join(f"{line}\n" for line in self._head) + ",".join(COLUMNS) + "\r\n"
+
+    def _cut_off(self) -> None:
+        try:
+            found = self._part.read_bytes()
+        except FileNotFoundError:
+            return
+        whole = found[: found.rfind(b"\n") + 1]
+        if len(whole) < len(self._begin().encode()) and self._begin().encode().startswith(whole):
+            self._part.unlink()
+        elif whole != found:
+            os.truncate(self._part, len(whole))
 
     def _read(self, path: Path) -> Iterator[Row]:
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                lines = file.read().split("\n")
+            with _opened(path, "r") as file:
+                lines = file.readlines()
         except FileNotFoundError:
             return
-        except UnicodeDecodeError:
-            lines = [""]
-        count = len(self._refuse_another(path, lines))
-        for values in csv.DictReader(lines[count:-1]):  # a line without its end was being written when the power went
-            if None not in values.values():
+        count = len(self._refuse_another(path, [line.rstrip("\r\n") for line in lines]))
+        for values in csv.DictReader(lines[count:]):
+            if None not in values and None not in values.values():
                 yield Row(**values)
 
     def _refuse_another(self, path: Path, lines: list[str]) -> list[str]:

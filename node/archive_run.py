@@ -11,10 +11,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from config.settings import Settings
+from config.settings import Settings, SettingsError
 from node.archive_jobs import Job
 from node.archive_rows import FAILED, SCREENED, Row, Table
 from node.crew import Crew, Died
@@ -29,7 +29,8 @@ def run(
     A row whose file, or whose line in the manifest, has changed since is screened again and replaced.
 
     Raises:
-        SettingsError: the table was made with another model or setting, or is none; or as `active_bundle`.
+        SettingsError: the table was made with another model or setting, is none, cannot be written, or knows files most
+            of which are gone; or as `active_bundle`.
         NeverReady: no process could begin; the message says why the model cannot be used.
 
     """
@@ -40,7 +41,9 @@ def run(
     try:
         inputs = {job.file: job.digest() for job in jobs}  # before the files are read: one that changes now shows later
         table = Table(out, crew.hello())
-        rows = {file: row for file, row in table.known().items() if row.input and row.input == inputs.get(file)}
+        held = table.known()
+        _refuse_vanished(out, held.keys() - inputs.keys(), len(held))
+        rows = {file: row for file, row in held.items() if row.input and row.input == inputs.get(file)}
         known = len(rows)
         for job, answer in crew.work([job for job in jobs if job.file not in rows]):
             found = answer if isinstance(answer, Row) else _died(job, answer)
@@ -52,6 +55,16 @@ def run(
         crew.dismiss()
     table.finish(rows.values())
     return tuple(rows.values())
+
+
+def _refuse_vanished(out: Path, gone: Collection[str], known: int) -> None:
+    """Raise SettingsError where most of the files of a table are gone: more likely a disk is than they are."""
+    if 2 * len(gone) > known:
+        msg = (
+            f"{out}: {len(gone)} of the {known} files it knows are not there, {min(gone)!r} for one; is the archive "
+            "mounted? Else give another --out"
+        )
+        raise SettingsError(msg)
 
 
 def _begin(settings: Settings, bundle: Path | None) -> tuple[tuple[str, ...], Callable[[Job], Row]]:

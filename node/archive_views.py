@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from config.settings import Settings
 from node.archive_jobs import jobs_of
-from node.archive_rows import SCREENED, Row
+from node.archive_rows import SCREENED, Row, beside
 from node.archive_run import by_reason, run
 from node.cores import cores
 
@@ -23,7 +23,7 @@ def screen_archive(settings: Settings, source: Path, out: Path, *, workers: int 
         SettingsError, NeverReady: as `jobs_of` and `archive_run.run`.
 
     """
-    jobs = jobs_of(source)
+    jobs = jobs_of(source, ours=(out, *beside(out), settings.storage.data_dir))
     began, heard, not_screened = time.monotonic(), 0, Counter[str]()
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),

@@ -1,6 +1,7 @@
 """The archive run: a crew that survives its members, a table that goes on where it was stopped, an honest head."""
 
 import dataclasses
+import errno
 import functools
 import math
 import os
@@ -20,8 +21,8 @@ from model.bundle import load_bundle
 from model.domain import Sex
 from model.screener import STATED_DECIMALS, Screener
 from node.archive_jobs import Job, jobs_of
-from node.archive_rows import COLUMNS, FAILED, NOT_ASSESSED, SCREENED, Row, Table
-from node.archive_run import by_reason
+from node.archive_rows import COLUMNS, FAILED, NOT_ASSESSED, SCREENED, Row, Table, beside
+from node.archive_run import _refuse_vanished, by_reason
 from node.archive_screening import _head, _printed
 from node.crew import Crew, Died, NeverReady
 from node.serve import worker_count
@@ -275,3 +276,92 @@ def test_automatic_workers_leave_a_core_to_reception_on_small_hosts(monkeypatch,
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert worker_count(Model()) == expected
     assert worker_count(Model(workers=7)) == 7
+
+
+def test_an_empty_archive_is_refused_before_its_table_is_touched(tmp_path):
+    (tmp_path / "mount").mkdir()
+    with pytest.raises(SettingsError, match=r"holds no file to screen; is the archive mounted\?"):
+        jobs_of(tmp_path / "mount")
+    (tmp_path / "m.csv").write_text("file\n")
+    with pytest.raises(SettingsError, match="holds no file"):
+        jobs_of(tmp_path / "m.csv")
+
+
+def test_a_table_most_of_whose_files_are_gone_is_not_replaced(tmp_path):
+    _refuse_vanished(tmp_path / "r.csv", {"a"}, 2)
+    _refuse_vanished(tmp_path / "r.csv", set(), 0)
+    with pytest.raises(SettingsError, match=r"2 of the 3 files it knows are not there, 'a' for one"):
+        _refuse_vanished(tmp_path / "r.csv", {"b", "a"}, 3)
+
+
+def test_links_to_folders_are_followed_once_and_an_unreadable_folder_is_named(tmp_path, monkeypatch):
+    source, far = tmp_path / "source", tmp_path / "far"
+    for folder in (source / "sub", far):
+        folder.mkdir(parents=True)
+        (folder / "a.dcm").write_bytes(b"x")
+    (source / "linked").symlink_to(far)
+    (far / "round").symlink_to(source)
+    assert [job.file for job in jobs_of(source)] == ["linked/a.dcm", "sub/a.dcm"]
+    scandir = os.scandir
+
+    def closed(place):
+        if str(place).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(SettingsError, match=r"sub: cannot be read \(Permission denied\)"):
+        jobs_of(source)
+
+
+def test_what_the_node_makes_itself_is_not_screened(tmp_path):
+    out, data = tmp_path / "r.csv", tmp_path / "osteon-data"
+    data.mkdir()
+    for path in (tmp_path / "a.dcm", out, *beside(out), data / "x.bin"):
+        path.write_bytes(b"x")
+    assert [job.file for job in jobs_of(tmp_path, ours=(out, *beside(out), data))] == ["a.dcm"]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 20])
+def test_a_torn_row_is_cut_off_before_another_is_written(tmp_path, cut):
+    table = Table(tmp_path / "r.csv", HEAD)
+    for row in rows():
+        table.append(row)
+    part = beside(tmp_path / "r.csv")[0]
+    part.write_bytes(part.read_bytes()[:-cut])
+    for _ in range(2):
+        again = Table(tmp_path / "r.csv", HEAD)
+        assert set(again.known()) == {"a.dcm", "b.dcm"}
+        again.append(Row(file="d.dcm", status=FAILED, codes="X"))
+
+
+def test_a_part_that_was_torn_in_its_head_counts_as_none(tmp_path):
+    table = Table(tmp_path / "r.csv", HEAD)
+    part = beside(tmp_path / "r.csv")[0]
+    for torn in (b"", HEAD[0].encode()[:7], table._begin().encode()[:-1]):
+        part.write_bytes(torn)
+        assert table.known() == {}
+    table.append(rows()[0])
+    assert set(Table(tmp_path / "r.csv", HEAD).known()) == {"b.dcm"}
+
+
+@pytest.mark.parametrize("name", ["M\udcfcller.dcm", "two\nlines.dcm", "a\rb.dcm", "x\u2028y.dcm"])
+def test_every_name_a_file_can_have_is_written_and_read_again(tmp_path, name):
+    row = Row(file=name, status=NOT_ASSESSED, codes="BODY_PART")
+    Table(tmp_path / "r.csv", HEAD).append(row)
+    assert Table(tmp_path / "r.csv", HEAD).known() == {name: row}
+    Table(tmp_path / "r.csv", HEAD).finish([row])
+    assert Table(tmp_path / "r.csv", HEAD).known() == {name: row}
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_is_done(tmp_path, monkeypatch):
+    table = Table(tmp_path / "r.csv", HEAD)
+    table.append(rows()[0])
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SettingsError, match=r"No space left on device\); mend that and start again"):
+        table.finish(rows())
+    assert [path.name for path in tmp_path.iterdir()] == ["r.csv.part"]
