@@ -59,20 +59,26 @@ def jobs_of(source: Path, *, ours: Collection[Path] = ()) -> tuple[Job, ...]:
 
 
 def _below(folder: Path, ours: Collection[Path]) -> tuple[Job, ...]:
-    """Links to folders are followed, each folder once: an archive may lie on several disks."""
-    own = {path.resolve() for path in ours}
+    """Links to folders are followed, each folder once: an archive may lie on several disks.
+
+    A link that leads nowhere is a job too, and its row says so: the disk behind it may be away.
+    """
+    own = {os.path.realpath(path) for path in ours}
     seen: set[tuple[int, int]] = set()
     found: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         at = Path(place).stat()
         folders.sort()
-        if (at.st_dev, at.st_ino) in seen or Path(place).resolve() in own:
+        if (at.st_dev, at.st_ino) in seen or os.path.realpath(place) in own:
             folders.clear()
             continue
         seen.add((at.st_dev, at.st_ino))
-        found += [path for name in files if (path := Path(place, name)).is_file() and name != "DICOMDIR"]
+        paths = [Path(place, name) for name in files if name != "DICOMDIR"]
+        found += [path for path in paths if path.is_file() or not path.exists()]
     return tuple(
-        Job(file=path.relative_to(folder).as_posix(), path=path) for path in sorted(found) if path.resolve() not in own
+        Job(file=path.relative_to(folder).as_posix(), path=path)
+        for path in sorted(found)
+        if os.path.realpath(path) not in own
     )
 
 

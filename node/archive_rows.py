@@ -131,11 +131,13 @@ class Table:
             found = self._part.read_bytes()
         except FileNotFoundError:
             return
-        whole = found[: found.rfind(b"\n") + 1]
-        if len(whole) < len(self._begin().encode()) and self._begin().encode().startswith(whole):
+        begin = self._begin().encode()
+        if begin.startswith(found):
             self._part.unlink()
-        elif whole != found:
-            os.truncate(self._part, len(whole))
+        elif found.startswith(begin):  # else it is not ours to cut, and `_read` refuses it
+            rows, end, torn = found.rpartition(b"\r\n")  # a name may hold a newline of its own
+            if torn:
+                os.truncate(self._part, len(rows) + len(end))
 
     def _read(self, path: Path) -> Iterator[Row]:
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from config.settings import Settings, SettingsError
@@ -42,7 +42,7 @@ def run(
         inputs = {job.file: job.digest() for job in jobs}  # before the files are read: one that changes now shows later
         table = Table(out, crew.hello())
         held = table.known()
-        _refuse_vanished(out, held.keys() - inputs.keys(), len(held))
+        _refuse_vanished(out, held.keys(), inputs)
         rows = {file: row for file, row in held.items() if row.input and row.input == inputs.get(file)}
         known = len(rows)
         for job, answer in crew.work([job for job in jobs if job.file not in rows]):
@@ -57,12 +57,16 @@ def run(
     return tuple(rows.values())
 
 
-def _refuse_vanished(out: Path, gone: Collection[str], known: int) -> None:
-    """Raise SettingsError where most of the files of a table are gone: more likely a disk is than they are."""
-    if 2 * len(gone) > known:
+def _refuse_vanished(out: Path, known: Collection[str], inputs: Mapping[str, str]) -> None:
+    """Raise SettingsError where most of the files of a table are gone: more likely a disk is than they are.
+
+    A manifest goes on naming them while its archive is away; their digest is then empty.
+    """
+    gone = [file for file in known if not inputs.get(file)]
+    if 2 * len(gone) > len(known):
         msg = (
-            f"{out}: {len(gone)} of the {known} files it knows are not there, {min(gone)!r} for one; is the archive "
-            "mounted? Else give another --out"
+            f"{out}: {len(gone)} of the {len(known)} files it knows are not there, {min(gone)!r} for one; is the "
+            "archive mounted? Else give another --out"
         )
         raise SettingsError(msg)
 
